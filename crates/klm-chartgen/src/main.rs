@@ -1,0 +1,3 @@
+//! See `Cargo.toml` for what this program is.
+
+fn main() {}
