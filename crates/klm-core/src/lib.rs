@@ -1,1 +1,13 @@
-//! See `Cargo.toml`.
+//! What should happen to a fleet: names, decisions and messages. Pure: no clock, no network, no files, no async.
+//!
+//! Everything that users rely on by name is in [`contract`]; everything else here turns facts into decisions.
+
+pub mod contract;
+pub mod duration;
+pub mod journal;
+pub mod name;
+pub mod node;
+pub mod phase;
+pub mod plan;
+pub mod refusal;
+pub mod settings;
