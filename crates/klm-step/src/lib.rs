@@ -1,1 +1,3 @@
-//! See `Cargo.toml` for what this crate is.
+//! The work of every workflow step: look at the world, let `klm-core` decide, act.
+
+pub mod cli;

@@ -1,0 +1,183 @@
+//! The command line: what was typed, strings and all. One subcommand per workflow template, of the same name.
+
+mod parameters;
+
+use clap::{Args, Parser, Subcommand};
+pub use parameters::ParameterArgs;
+
+/// Moves nodes from one Kata Containers version to the next, in verified waves.
+#[derive(Debug, Parser)]
+#[command(name = "klm-step", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The steps of the workflow, and what a person runs by hand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find every reason to refuse before anything is touched.
+    CheckPrerequisites(CheckPrerequisites),
+    /// Choose the nodes, cut them into waves, write the plan and take the lock.
+    SelectNodes(SelectNodes),
+    /// Install the target on the nodes of one item of the rollout.
+    ApplyWave(WaveStep),
+    /// Run the verification pod on every node of the item's last wave.
+    Verify(WaveStep),
+    /// Take the failed nodes of one item back to the version before.
+    Rollback(WaveStep),
+    /// Take one node back to the version before.
+    RollbackNode(RollbackNode),
+    /// Print what deploy-version would do; change nothing.
+    Plan(PlanArgs),
+    /// Settle what the run left in flight, restore Helm values, release the lock, report.
+    Finish(Finish),
+    /// Put right what a terminated run left behind and release its lock.
+    Recover(Recover),
+    /// Check that this image, its rights and the cluster fit together; touches no node.
+    Preflight(Preflight),
+    /// Helm's post-renderer: keeps kata-deploy's own clean-up off the nodes outside the wave.
+    #[command(hide = true)]
+    HelmPostrender,
+}
+
+/// The Argo Workflow that a step belongs to.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Namespace of the Workflow.
+    #[arg(long)]
+    pub workflow_namespace: String,
+    /// Name of the Workflow.
+    #[arg(long)]
+    pub workflow_name: String,
+    /// UID of the Workflow.
+    #[arg(long)]
+    pub workflow_uid: String,
+}
+
+/// Where a step leaves its output parameters, one file each.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArgs {
+    /// Folder for output parameters, one file each.
+    #[arg(long, default_value = "/tmp/outputs")]
+    pub outputs: std::path::PathBuf,
+}
+
+/// See [`Command::CheckPrerequisites`].
+#[derive(Args, Debug)]
+pub struct CheckPrerequisites {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub run: RunArgs,
+    /// Kata version to move the nodes to.
+    #[arg(long)]
+    pub target_version: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub parameters: ParameterArgs,
+}
+
+/// See [`Command::SelectNodes`].
+#[derive(Args, Debug)]
+pub struct SelectNodes {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub run: RunArgs,
+    /// Kata version to move the nodes to.
+    #[arg(long)]
+    pub target_version: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub parameters: ParameterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub outputs: OutputArgs,
+}
+
+/// See [`Command::ApplyWave`], [`Command::Verify`] and [`Command::Rollback`].
+#[derive(Args, Debug)]
+pub struct WaveStep {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub run: RunArgs,
+    /// Item of the rollout, from 1: one wave, or several consecutive ones.
+    #[arg(long)]
+    pub item: usize,
+}
+
+/// See [`Command::RollbackNode`].
+#[derive(Args, Debug)]
+pub struct RollbackNode {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub run: RunArgs,
+    /// Node to take back.
+    #[arg(long)]
+    pub node_name: String,
+    /// Kata version to take the node back to; empty: the one that the last run found.
+    #[arg(long, default_value = "")]
+    pub rollback_version: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub parameters: ParameterArgs,
+}
+
+/// See [`Command::Plan`].
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Kata version to move the nodes to.
+    #[arg(long)]
+    pub target_version: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub parameters: ParameterArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How to print a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// See [`Command::Finish`].
+#[derive(Args, Debug)]
+pub struct Finish {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub run: RunArgs,
+    /// How the Workflow ended, as Argo says it.
+    #[arg(long)]
+    pub workflow_status: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub outputs: OutputArgs,
+}
+
+/// See [`Command::Recover`].
+#[derive(Args, Debug)]
+pub struct Recover {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub run: RunArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub parameters: ParameterArgs,
+}
+
+/// See [`Command::Preflight`].
+#[derive(Args, Debug)]
+pub struct Preflight {
+    /// Namespace that Workflows run in.
+    #[arg(long)]
+    pub workflow_namespace: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub parameters: ParameterArgs,
+}
