@@ -1,1 +1,8 @@
-//! See `Cargo.toml` for what this crate is.
+//! A real Kubernetes cluster on one machine, for tests, demos and benchmarks.
+
+pub mod image;
+pub mod parts;
+pub mod paths;
+pub mod process;
+
+pub use parts::Parts;

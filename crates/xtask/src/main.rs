@@ -1,3 +1,40 @@
-//! See `Cargo.toml` for what this program is.
+//! What a person or CI runs: the local cluster and the tests.
 
-fn main() {}
+mod cluster;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Tasks of this repository, run as `cargo xtask TASK`.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A real Kubernetes cluster on this machine
+    #[command(subcommand)]
+    Cluster(cluster::Task),
+}
+
+// No async runtime here: a task may have to enter a network namespace, which counts for the calling thread and those that it starts later.
+fn main() -> ExitCode {
+    match run(Xtask::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(xtask: Xtask) -> Result<ExitCode> {
+    match xtask.task {
+        Task::Cluster(task) => cluster::run(&task),
+    }
+}

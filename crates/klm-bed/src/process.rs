@@ -1,0 +1,120 @@
+//! Running other programs to their end, with errors that say what was run and what it said last.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Runs the command and returns what it wrote to standard output.
+pub fn output(command: &mut Command) -> Result<String> {
+    let shown = shown(command);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    succeeded(&shown, &output)
+}
+
+/// Runs the command with `input` on its standard input and returns its standard output.
+pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<String> {
+    let shown = shown(command);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    // Written from a thread: a program that answers while it reads would otherwise block us and itself.
+    let pipe = child.stdin.take();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            if let Some(mut pipe) = pipe {
+                // A program that ends before it has read everything reports the reason itself.
+                let _ = pipe.write_all(input);
+            }
+        });
+        child.wait_with_output()
+    });
+    succeeded(
+        &shown,
+        &output.with_context(|| format!("cannot wait for `{shown}`"))?,
+    )
+}
+
+/// Runs the command for its effect.
+pub fn run(command: &mut Command) -> Result<()> {
+    output(command).map(|_| ())
+}
+
+/// A command made of words, for the common case in which all of them are known.
+pub fn words<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
+    let mut words = words.into_iter();
+    let mut command = match words.next() {
+        Some(program) => Command::new(program),
+        None => Command::new(""),
+    };
+    command.args(words);
+    command
+}
+
+/// The command as a person would type it, without quotes.
+pub fn shown(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn succeeded(shown: &str, output: &Output) -> Result<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let said = if stderr.trim().is_empty() {
+        &stdout
+    } else {
+        &stderr
+    };
+    bail!("`{shown}` failed ({}): {}", output.status, tail(said, 30))
+}
+
+/// The last lines of a text: where programs put the reason.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.trim_end().lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_program_is_named_with_its_last_words() {
+        let error = run(&mut words(["ls", "/no-such-folder"])).unwrap_err();
+        let message = format!("{error:#}");
+        assert!(message.contains("`ls /no-such-folder` failed"), "{message}");
+        assert!(message.contains("No such file"), "{message}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = run(&mut words(["no-such-program-here"])).unwrap_err();
+        assert!(format!("{error:#}").contains("cannot start `no-such-program-here`"));
+    }
+
+    #[test]
+    fn input_larger_than_a_pipe_comes_back_whole() {
+        let input = vec![b'x'; 1 << 20];
+        let echoed = output_with_input(&mut words(["cat"]), &input).unwrap();
+        assert_eq!(echoed.len(), input.len());
+    }
+
+    #[test]
+    fn a_tail_keeps_the_last_lines_only() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(tail("a", 2), "a");
+    }
+}

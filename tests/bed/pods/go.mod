@@ -1,0 +1,3 @@
+module bed/pods
+
+go 1.26.0
