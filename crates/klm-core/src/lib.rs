@@ -10,4 +10,6 @@ pub mod node;
 pub mod phase;
 pub mod plan;
 pub mod refusal;
+pub mod set_values;
 pub mod settings;
+pub mod values;
