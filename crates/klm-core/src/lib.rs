@@ -10,6 +10,8 @@ pub mod node;
 pub mod phase;
 pub mod plan;
 pub mod refusal;
+pub mod selector;
 pub mod set_values;
 pub mod settings;
 pub mod values;
+pub mod version;

@@ -68,10 +68,10 @@ struct Parser<'a> {
 impl Parser<'_> {
     /// One `name=value`, into `data`.
     fn key(&mut self, data: &mut Map<String, Value>, nesting: usize) -> Result<(), Stop> {
-        let (name, last) = self.until(&['=', '[', ',', '.']);
-        match last {
+        let (name, stop) = self.until(&['=', '[', ',', '.']);
+        match stop {
             None if name.is_empty() => Err(Stop::End),
-            None => error("a name has no value; a comma inside a value is written `\\,`"),
+            None | Some(',') => error("a name has no value; a comma inside a value is written `\\,`"),
             Some('[') => {
                 let index = self.index()?;
                 let mut list = match data.remove(&name) {
@@ -92,9 +92,8 @@ impl Parser<'_> {
                     set(data, name, Value::from(""));
                     Err(Stop::End)
                 }
-                Err(stop) => Err(stop),
+                Err(why) => Err(why),
             },
-            Some(',') => error("a name has no value; a comma inside a value is written `\\,`"),
             Some(_) => {
                 if nesting >= MAX_NESTING {
                     return error(format!("names may have at most {MAX_NESTING} dots"));
@@ -118,16 +117,16 @@ impl Parser<'_> {
 
     /// What follows `name[index]`.
     fn item(&mut self, list: &mut Vec<Value>, index: usize, nesting: usize, depth: usize) -> Result<(), Stop> {
-        let (name, last) = self.until(&['[', '.', '=']);
+        let (name, stop) = self.until(&['[', '.', '=']);
         if !name.is_empty() {
             return error("after an index only `=`, `.` or `[` can follow");
         }
-        match last {
+        match stop {
             None => Err(Stop::End),
             Some('=') => match self.value() {
                 Ok(value) => self.put(list, index, value),
                 Err(Stop::End) => self.put(list, index, Value::from("")),
-                Err(stop) => Err(stop),
+                Err(why) => Err(why),
             },
             Some('[') => {
                 if depth >= MAX_NESTING {
@@ -176,8 +175,8 @@ impl Parser<'_> {
 
     /// The number between `[` and `]`.
     fn index(&mut self) -> Result<usize, Stop> {
-        let (digits, last) = self.until(&[']']);
-        if last.is_none() {
+        let (digits, stop) = self.until(&[']']);
+        if stop.is_none() {
             return Err(Stop::End);
         }
         match digits.parse::<i64>() {
@@ -205,10 +204,10 @@ impl Parser<'_> {
     fn list(&mut self) -> Result<Value, Stop> {
         let mut list = Vec::new();
         loop {
-            let (text, last) = self.until(&[',', '}']);
-            let Some(last) = last else { return error("a list must end with `}`") };
+            let (text, stop) = self.until(&[',', '}']);
+            let Some(stop) = stop else { return error("a list must end with `}`") };
             list.push(self.typed(text));
-            if last == '}' {
+            if stop == '}' {
                 if self.rest.peek() == Some(&',') {
                     self.next();
                 }
