@@ -1,1 +1,24 @@
-//! See `Cargo.toml` for what this crate is.
+//! Fakes at the edge, for tests: an API server that remembers, a world that reacts, a helm that misbehaves on demand.
+//!
+//! Time is tokio's: under `start_paused` a wait of ten minutes takes none, and everything that the world does in between
+//! happens in order, computed when the next request looks.
+#![expect(
+    clippy::expect_used,
+    reason = "a fake that is used wrongly must stop the test on the spot"
+)]
+
+pub mod api;
+mod cluster;
+mod connection;
+mod fault;
+mod http;
+mod kill;
+pub mod world;
+
+pub use api::authorize::{Grant, Identity, Rbac};
+pub use cluster::FakeCluster;
+pub use connection::{Connection, Entry};
+pub use fault::Fault;
+pub use http::HttpServer;
+pub use kill::{Outcome, When, run_until_killed};
+pub use world::World;
