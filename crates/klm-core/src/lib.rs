@@ -4,12 +4,15 @@
 
 pub mod contract;
 pub mod duration;
+pub mod helm_command;
 pub mod journal;
+pub mod mode;
 pub mod name;
 pub mod node;
 pub mod phase;
 pub mod plan;
 pub mod refusal;
+pub mod release;
 pub mod selector;
 pub mod set_values;
 pub mod settings;
