@@ -4,5 +4,6 @@ pub mod image;
 pub mod parts;
 pub mod paths;
 pub mod process;
+pub mod utils;
 
 pub use parts::Parts;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-pub use build::build;
+pub use build::{build, build_one};
 pub(crate) use recipe::hex;
 pub use recipe::{PARTS, Part};
 

@@ -1,6 +1,8 @@
 //! What a person or CI runs: the local cluster and the tests.
 
 mod cluster;
+mod image;
+mod lint;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,14 @@ enum Task {
     /// A real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Task),
+    /// The image of the workflow's steps, without Docker
+    Image(image::Task),
+    /// Workflows, Dockerfile and dependencies, checked by pinned tools
+    Lint {
+        /// Only this one [default: all that are quick]
+        #[arg(value_enum)]
+        what: Option<lint::Task>,
+    },
 }
 
 // No async runtime here: a task may have to enter a network namespace, which counts for the calling thread and those that it starts later.
@@ -36,5 +46,7 @@ fn main() -> ExitCode {
 fn run(xtask: Xtask) -> Result<ExitCode> {
     match xtask.task {
         Task::Cluster(task) => cluster::run(&task),
+        Task::Image(task) => image::run(&task),
+        Task::Lint { what } => lint::run(what),
     }
 }

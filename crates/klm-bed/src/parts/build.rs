@@ -8,36 +8,44 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::recipe::{PARTS, Part};
+use super::recipe::{PARTS, Part, Program};
 use super::{Parts, folder};
 use crate::process;
 
 /// Builds what is missing and returns all parts. `say` receives lines for a person to read.
 pub fn build(say: &dyn Fn(&str)) -> Result<Parts> {
     for part in PARTS {
-        let target = part.folder()?;
-        if target.is_dir() {
-            continue;
-        }
-        fs::create_dir_all(folder())
-            .with_context(|| format!("cannot create {}", folder().display()))?;
-        let _lock = lock(part)?;
-        // Another process may have built it while we waited for the lock.
-        if target.is_dir() {
-            continue;
-        }
-        let started = Instant::now();
-        say(&format!("building {} {}", part.name, part.version()?));
-        build_part(part, &target)
-            .with_context(|| format!("cannot build the part `{}`", part.name))?;
-        say(&format!(
-            "built {} {} in {:.1} s",
-            part.name,
-            part.version()?,
-            started.elapsed().as_secs_f32()
-        ));
+        build_missing(part, say)?;
     }
     Parts::find()
+}
+
+/// Builds only the part that this program belongs to, if it is missing, and returns the program's path.
+pub fn build_one(program: &str, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let part = PARTS
+        .iter()
+        .find(|part| part.programs.iter().flat_map(Program::names).any(|name| name == program))
+        .with_context(|| format!("no part of the cluster is called `{program}`"))?;
+    build_missing(part, say)?;
+    Ok(part.folder()?.join(program))
+}
+
+fn build_missing(part: &Part, say: &dyn Fn(&str)) -> Result<()> {
+    let target = part.folder()?;
+    if target.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder()).with_context(|| format!("cannot create {}", folder().display()))?;
+    let _lock = lock(part)?;
+    // Another process may have built it while we waited for the lock.
+    if target.is_dir() {
+        return Ok(());
+    }
+    let started = Instant::now();
+    say(&format!("building {} {}", part.name, part.version()?));
+    build_part(part, &target).with_context(|| format!("cannot build the part `{}`", part.name))?;
+    say(&format!("built {} {} in {:.1} s", part.name, part.version()?, started.elapsed().as_secs_f32()));
+    Ok(())
 }
 
 // Two clusters that start at the same time must not compile Kubernetes twice.

@@ -1,0 +1,197 @@
+//! Builds the image's programs for one architecture, and says first what the machine lacks for that.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::Arch;
+use crate::{paths, process};
+
+/// What is in the image.
+pub const PROGRAMS: [&str; 3] = ["klm-step", "helm", "kubectl"];
+
+/// A program that is built from the Go modules in `images/utils`.
+struct GoProgram {
+    name: &'static str,
+    package: &'static str,
+    /// The module whose version is the program's version.
+    module: &'static str,
+    /// Variables that take the version; `{version}` is replaced.
+    stamps: &'static [&'static str],
+}
+
+const GO_PROGRAMS: [GoProgram; 2] = [
+    GoProgram {
+        name: "helm",
+        package: "helm.sh/helm/v4/cmd/helm",
+        module: "helm.sh/helm/v4",
+        stamps: &["helm.sh/helm/v4/internal/version.version=v{version}"],
+    },
+    GoProgram {
+        name: "kubectl",
+        package: "./kubectl",
+        module: "k8s.io/kubectl",
+        // Kubernetes' libraries are numbered 0.x where Kubernetes itself is 1.x.
+        stamps: &[
+            "k8s.io/component-base/version.gitVersion=v1{version-after-0}",
+            "k8s.io/component-base/version.gitMajor=1",
+            "k8s.io/component-base/version.gitMinor={minor}",
+        ],
+    },
+];
+
+/// What has to be installed before the programs can be built for these architectures, as commands to type.
+///
+/// With `start`, also what [`super::start`] needs to run the foreign ones.
+pub fn missing(arches: &[Arch], start: bool) -> Vec<String> {
+    let mut packages = Vec::new();
+    let mut targets = Vec::new();
+    let host = Arch::host().ok();
+    let installed = process::output(&mut process::words(["rustc", "--print", "sysroot"])).unwrap_or_default();
+    for arch in arches {
+        if !runs(arch.compiler(), "--version") {
+            packages.extend(if host == Some(*arch) { vec!["gcc", "libc6-dev"] } else { arch.packages().to_vec() });
+        }
+        if start
+            && host != Some(*arch)
+            && !runs(arch.emulator(), "--version")
+            && !packages.contains(&"qemu-user-static")
+        {
+            packages.push("qemu-user-static");
+        }
+        if !Path::new(installed.trim()).join("lib/rustlib").join(arch.target()).is_dir() {
+            targets.push(arch.target());
+        }
+    }
+    let mut commands = Vec::new();
+    if !packages.is_empty() {
+        commands.push(format!("apt-get install {}", packages.join(" ")));
+    }
+    if !targets.is_empty() {
+        commands.push(format!("rustup target add {}", targets.join(" ")));
+    }
+    if !runs("go", "version") {
+        commands.push("install Go, at least the version in images/utils/go.mod".to_owned());
+    }
+    commands
+}
+
+fn runs(program: &str, argument: &str) -> bool {
+    process::run(&mut process::words([program, argument])).is_ok()
+}
+
+/// Builds every program for this architecture into a folder, statically linked. `say` receives lines for a person to read.
+pub fn build(arch: Arch, folder: &Path, say: &dyn Fn(&str)) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let built = |name: &str, started: Instant| {
+        say(&format!("built {name} for {} in {:.1} s", arch.as_str(), started.elapsed().as_secs_f32()));
+    };
+    for program in &GO_PROGRAMS {
+        let started = Instant::now();
+        go(program, arch, folder)?;
+        built(program.name, started);
+    }
+    let started = Instant::now();
+    cargo(arch, folder)?;
+    built("klm-step", started);
+    Ok(())
+}
+
+fn cargo(arch: Arch, folder: &Path) -> Result<()> {
+    let target = arch.target();
+    let variable = target.to_uppercase().replace('-', "_");
+    let out = target_folder();
+    process::run(
+        Command::new("cargo")
+            .current_dir(paths::workspace())
+            // Flags of the machine's owner would replace ours, and the program would no longer be static.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), "-C target-feature=+crt-static")
+            .env(format!("CARGO_TARGET_{variable}_LINKER"), arch.compiler())
+            .env(format!("CC_{}", target.replace('-', "_")), arch.compiler())
+            .args(["build", "--release", "--locked", "--package", "klm-step", "--bin", "klm-step"])
+            .args(["--target", target, "--target-dir"])
+            .arg(&out),
+    )?;
+    let program = out.join(target).join("release/klm-step");
+    fs::copy(&program, folder.join("klm-step")).with_context(|| format!("cannot copy {}", program.display()))?;
+    Ok(())
+}
+
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths::workspace().join("target"), PathBuf::from)
+}
+
+fn go(program: &GoProgram, arch: Arch, folder: &Path) -> Result<()> {
+    let version = required_version(program.module)?;
+    process::run(
+        Command::new("go")
+            .current_dir(sources())
+            .env("CGO_ENABLED", "0")
+            .env("GOOS", "linux")
+            .env("GOARCH", arch.as_str())
+            // A workspace file or flags of the machine's owner must not change what is built.
+            .env("GOWORK", "off")
+            .env("GOFLAGS", "-mod=readonly -buildvcs=false")
+            .args(["build", "-trimpath", "-ldflags", &ldflags(program, &version), "-o"])
+            .arg(folder.join(program.name))
+            .arg(program.package),
+    )
+}
+
+fn sources() -> PathBuf {
+    paths::workspace().join("images/utils")
+}
+
+fn ldflags(program: &GoProgram, version: &str) -> String {
+    let after_0 = version.strip_prefix('0').unwrap_or(version);
+    let minor = version.split('.').nth(1).unwrap_or_default();
+    let stamps = program.stamps.iter().map(|stamp| {
+        let stamp = stamp.replace("{version}", version);
+        format!(" -X {}", stamp.replace("{version-after-0}", after_0).replace("{minor}", minor))
+    });
+    std::iter::once("-s -w".to_owned()).chain(stamps).collect()
+}
+
+/// The version of a module without its `v`, as the module file requires it.
+fn required_version(module: &str) -> Result<String> {
+    let file = sources().join("go.mod");
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    text.lines()
+        .map(|line| line.trim().trim_start_matches("require ").split_whitespace())
+        .find_map(|mut words| (words.next() == Some(module)).then(|| words.next())?)
+        .and_then(|version| version.strip_prefix('v'))
+        .map(str::to_owned)
+        .with_context(|| format!("{} doesn't require {module}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts;
+
+    #[test]
+    fn helm_and_kubectl_are_stamped_with_the_versions_of_their_modules() {
+        let flags: Vec<String> = GO_PROGRAMS.iter().map(|program| ldflags(program, "0.36.6")).collect();
+        assert_eq!(flags[0], "-s -w -X helm.sh/helm/v4/internal/version.version=v0.36.6");
+        assert!(flags[1].contains("gitVersion=v1.36.6 ") && flags[1].ends_with("gitMinor=36"), "{}", flags[1]);
+    }
+
+    /// Else the cluster's tests would prove another helm than the one that is published.
+    #[test]
+    fn the_test_cluster_and_the_image_have_the_same_helm() {
+        let image = required_version("helm.sh/helm/v4").unwrap();
+        assert_eq!(format!("v{image}"), parts::version("helm").unwrap());
+    }
+
+    #[test]
+    fn helm_is_new_enough_for_the_steps() {
+        let version: Vec<u64> =
+            required_version("helm.sh/helm/v4").unwrap().split('.').map(|part| part.parse().unwrap()).collect();
+        assert!(version >= vec![4, 2, 2], "{version:?}: 4.2.1 waits for deleted hooks until its time-out");
+    }
+}
