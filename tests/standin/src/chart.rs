@@ -30,16 +30,9 @@ pub const VERSIONS: [Version; 7] = [
 pub fn tree(version: &Version) -> Result<Vec<(String, String)>> {
     let mut files = vec![
         ("Chart.yaml".to_owned(), chart_yaml(version)?),
-        (
-            "values.yaml".to_owned(),
-            serde_yaml::to_string(&values(version)?).context("writing values.yaml")?,
-        ),
+        ("values.yaml".to_owned(), serde_yaml::to_string(&values(version)?).context("writing values.yaml")?),
     ];
-    files.extend(
-        files::TEMPLATES
-            .iter()
-            .map(|(name, text)| (format!("templates/{name}"), (*text).to_owned())),
-    );
+    files.extend(files::TEMPLATES.iter().map(|(name, text)| (format!("templates/{name}"), (*text).to_owned())));
     Ok(files)
 }
 
@@ -49,8 +42,7 @@ pub fn unpack(version: &Version, out_dir: &Path) -> Result<PathBuf> {
     for (name, text) in tree(version)? {
         let path = root.join(name);
         let folder = path.parent().unwrap_or(&root);
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("creating `{}`", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("creating `{}`", folder.display()))?;
         std::fs::write(&path, text).with_context(|| format!("writing `{}`", path.display()))?;
     }
     Ok(root)
@@ -58,16 +50,10 @@ pub fn unpack(version: &Version, out_dir: &Path) -> Result<PathBuf> {
 
 /// Packs the chart of `version` as `kata-deploy-VERSION.tgz` in `out_dir`. The same version gives the same bytes, so that its digest is stable.
 pub fn package(version: &Version, out_dir: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(out_dir)
-        .with_context(|| format!("creating `{}`", out_dir.display()))?;
+    std::fs::create_dir_all(out_dir).with_context(|| format!("creating `{}`", out_dir.display()))?;
     let path = out_dir.join(format!("{NAME}-{version}.tgz"));
-    let file =
-        std::fs::File::create(&path).with_context(|| format!("creating `{}`", path.display()))?;
-    let mut archive = tar::Builder::new(
-        GzBuilder::new()
-            .mtime(0)
-            .write(file, Compression::default()),
-    );
+    let file = std::fs::File::create(&path).with_context(|| format!("creating `{}`", path.display()))?;
+    let mut archive = tar::Builder::new(GzBuilder::new().mtime(0).write(file, Compression::default()));
     for (name, text) in tree(version)? {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
@@ -76,19 +62,14 @@ pub fn package(version: &Version, out_dir: &Path) -> Result<PathBuf> {
             .append_data(&mut header, format!("{NAME}/{name}"), text.as_bytes())
             .with_context(|| format!("packing `{name}` into `{}`", path.display()))?;
     }
-    let packed = archive
-        .into_inner()
-        .and_then(flate2::write::GzEncoder::finish);
+    let packed = archive.into_inner().and_then(flate2::write::GzEncoder::finish);
     packed.with_context(|| format!("finishing `{}`", path.display()))?;
     Ok(path)
 }
 
 /// Packs every version into `out_dir`.
 pub fn package_all(out_dir: &Path) -> Result<Vec<PathBuf>> {
-    VERSIONS
-        .iter()
-        .map(|version| package(version, out_dir))
-        .collect()
+    VERSIONS.iter().map(|version| package(version, out_dir)).collect()
 }
 
 fn chart_yaml(version: &Version) -> Result<String> {
@@ -108,9 +89,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = package(&Version::new(3, 31, 0), folder.path()).unwrap();
         assert_eq!(path.file_name().unwrap(), "kata-deploy-3.31.0.tgz");
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(
-            std::fs::File::open(path).unwrap(),
-        ));
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()));
         let mut chart = String::new();
         for entry in archive.entries().unwrap() {
             let mut entry = entry.unwrap();
@@ -127,9 +106,7 @@ mod tests {
     #[test]
     fn the_same_version_gives_the_same_bytes() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let bytes = |folder: &Path| {
-            std::fs::read(package(&Version::new(4, 1, 0), folder).unwrap()).unwrap()
-        };
+        let bytes = |folder: &Path| std::fs::read(package(&Version::new(4, 1, 0), folder).unwrap()).unwrap();
         assert_eq!(bytes(one.path()), bytes(two.path()));
     }
 
@@ -144,13 +121,7 @@ mod tests {
             names.sort();
             names
         };
-        assert_eq!(
-            names("templates"),
-            files::TEMPLATES.map(|(name, _)| name.to_owned())
-        );
-        assert_eq!(
-            names("values"),
-            files::VALUES.map(|(version, _)| format!("{version}.yaml"))
-        );
+        assert_eq!(names("templates"), files::TEMPLATES.map(|(name, _)| name.to_owned()));
+        assert_eq!(names("values"), files::VALUES.map(|(version, _)| format!("{version}.yaml")));
     }
 }

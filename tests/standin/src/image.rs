@@ -49,10 +49,7 @@ impl ImageRef {
                 _ => (reference, "latest"),
             }
         });
-        Self {
-            repository: repository.to_owned(),
-            label: label.to_owned(),
-        }
+        Self { repository: repository.to_owned(), label: label.to_owned() }
     }
 
     /// What tests read as the installed version.
@@ -71,10 +68,7 @@ impl ImageRef {
             return Ok(version);
         }
         let chart = chart_version.with_context(|| {
-            format!(
-                "the tag `{}` of `{}` is no version, and the chart gave none",
-                self.label, self.repository
-            )
+            format!("the tag `{}` of `{}` is no version, and the chart gave none", self.label, self.repository)
         })?;
         Version::parse(chart).with_context(|| format!("the chart's version `{chart}`"))
     }
@@ -110,16 +104,10 @@ mod tests {
     #[test]
     fn only_the_last_version_uses_the_external_dispatcher() {
         let external = |minor| {
-            references(&Version::new(4, minor, 0))
-                .iter()
-                .any(|name| ImageRef::parse(name).is_external_dispatcher())
+            references(&Version::new(4, minor, 0)).iter().any(|name| ImageRef::parse(name).is_external_dispatcher())
         };
         assert!(!external(1));
         assert!(external(2));
-        assert_eq!(
-            references(&Version::new(3, 31, 0)).len(),
-            2,
-            "no dispatcher and no monitor before 3.32.0"
-        );
+        assert_eq!(references(&Version::new(3, 31, 0)).len(), 2, "no dispatcher and no monitor before 3.32.0");
     }
 }

@@ -1,54 +1,62 @@
 //! The stub's program, and the packer of its chart.
 
-use std::path::PathBuf;
+mod cli;
 
-use clap::{Parser, Subcommand};
-use semver::Version;
+use std::process::ExitCode;
 
-/// The stand-in kata-deploy.
-#[derive(Parser)]
-#[command(name = "klm-standin", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+use anyhow::{Context as _, Result};
+use cli::{Call, Cli, Command};
+use klm_standin::{chart, daemon, dispatch, hooks};
+use tracing::error;
+use tracing_subscriber::EnvFilter;
 
-#[derive(Subcommand)]
-enum Command {
-    /// Pack the chart, of one version or of all.
-    Package {
-        /// Where the packages go.
-        #[arg(long, default_value = ".")]
-        out: PathBuf,
-        /// Write folders instead of packages.
-        #[arg(long)]
-        unpacked: bool,
-        /// Versions to pack; all that the stand-in plays if none is named.
-        versions: Vec<Version>,
-    },
-}
-
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Command::Package {
-            out,
-            unpacked,
-            versions,
-        } => {
-            let versions = if versions.is_empty() {
-                klm_standin::chart::VERSIONS.to_vec()
-            } else {
-                versions
-            };
-            for version in versions {
-                let path = if unpacked {
-                    klm_standin::chart::unpack(&version, &out.join(version.to_string()))?
-                } else {
-                    klm_standin::chart::package(&version, &out)?
-                };
-                eprintln!("{}", path.display());
-            }
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
+    match run() {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(cause) => {
+            error!("{cause:#}");
+            ExitCode::FAILURE
         }
     }
-    Ok(())
+}
+
+fn run() -> Result<i32> {
+    let call = Call::of(std::env::args().collect());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    match call {
+        Call::Dispatch(arguments) => runtime.block_on(dispatch::dispatch(&arguments)),
+        Call::Monitor => runtime.block_on(hooks::monitor()),
+        Call::Command(Cli { command }) => match command {
+            Command::Package { out, unpacked, versions } => package(&out, unpacked, versions),
+            command => runtime.block_on(play(command)),
+        },
+    }
+}
+
+async fn play(command: Command) -> Result<i32> {
+    match command {
+        Command::Install => daemon::install().await,
+        Command::Cleanup => daemon::cleanup().await,
+        Command::DeleteKept => hooks::delete_kept().await,
+        Command::VerifyRelease { mode, daemonset_timeout } => {
+            hooks::verify_release(mode.into(), daemonset_timeout).await
+        }
+        Command::Package { out, unpacked, versions } => package(&out, unpacked, versions),
+        stage => daemon::stage(stage.stage().context("not a stage")?).await,
+    }
+}
+
+fn package(out: &std::path::Path, unpacked: bool, versions: Vec<semver::Version>) -> Result<i32> {
+    let versions = if versions.is_empty() { chart::VERSIONS.to_vec() } else { versions };
+    for version in versions {
+        let path = if unpacked {
+            chart::unpack(&version, &out.join(version.to_string()))?
+        } else {
+            chart::package(&version, out)?
+        };
+        eprintln!("{}", path.display());
+    }
+    Ok(0)
 }

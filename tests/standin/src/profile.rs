@@ -52,98 +52,20 @@ pub struct Profile {
     pub dispatcher: Option<Dispatcher>,
 }
 
-const fn profile(
-    probes: bool,
-    stop: Stop,
-    label: LabelWrite,
-    marker: bool,
-    dispatcher: Option<Dispatcher>,
-) -> Profile {
-    Profile {
-        probes,
-        stop,
-        label,
-        marker,
-        dispatcher,
-    }
+const fn profile(probes: bool, stop: Stop, label: LabelWrite, marker: bool, dispatcher: Option<Dispatcher>) -> Profile {
+    Profile { probes, stop, label, marker, dispatcher }
 }
 
 /// The first version that behaves in each way.
 const PROFILES: [((u64, u64), Profile); 8] = [
-    (
-        (3, 27),
-        profile(
-            false,
-            Stop::UninstallInPreStop,
-            LabelWrite::Always,
-            false,
-            None,
-        ),
-    ),
-    (
-        (3, 28),
-        profile(false, Stop::Uninstall, LabelWrite::Always, false, None),
-    ),
-    (
-        (3, 29),
-        profile(
-            false,
-            Stop::UninstallUnlessOwned,
-            LabelWrite::Always,
-            false,
-            None,
-        ),
-    ),
-    (
-        (3, 31),
-        profile(
-            true,
-            Stop::UninstallUnlessOwned,
-            LabelWrite::Always,
-            false,
-            None,
-        ),
-    ),
-    (
-        (3, 32),
-        profile(
-            true,
-            Stop::UninstallUnlessOwned,
-            LabelWrite::UnlessTrue,
-            false,
-            Some(Dispatcher::V3_32),
-        ),
-    ),
-    (
-        (4, 0),
-        profile(
-            true,
-            Stop::UninstallUnlessOwned,
-            LabelWrite::UnlessTrue,
-            false,
-            Some(Dispatcher::V4_0),
-        ),
-    ),
-    (
-        (4, 1),
-        profile(
-            true,
-            Stop::UninstallUnlessSelected,
-            LabelWrite::UnlessTrue,
-            true,
-            Some(Dispatcher::V4_1),
-        ),
-    ),
-    (
-        (4, 2),
-        profile(
-            true,
-            Stop::UninstallUnlessSelected,
-            LabelWrite::UnlessTrue,
-            true,
-            Some(Dispatcher::External),
-        ),
-    ),
+    ((3, 27), profile(false, Stop::UninstallInPreStop, LabelWrite::Always, false, None)),
+    ((3, 28), profile(false, Stop::Uninstall, LabelWrite::Always, false, None)),
+    ((3, 29), profile(false, Stop::UninstallUnlessOwned, LabelWrite::Always, false, None)),
+    ((3, 31), profile(true, Stop::UninstallUnlessOwned, LabelWrite::Always, false, None)),
+    ((3, 32), profile(true, Stop::UninstallUnlessOwned, LabelWrite::UnlessTrue, false, Some(Dispatcher::V3_32))),
+    ((4, 0), profile(true, Stop::UninstallUnlessOwned, LabelWrite::UnlessTrue, false, Some(Dispatcher::V4_0))),
+    ((4, 1), profile(true, Stop::UninstallUnlessSelected, LabelWrite::UnlessTrue, true, Some(Dispatcher::V4_1))),
+    ((4, 2), profile(true, Stop::UninstallUnlessSelected, LabelWrite::UnlessTrue, true, Some(Dispatcher::External))),
 ];
 
 impl Profile {
@@ -163,70 +85,14 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case(
-        "3.27.0",
-        false,
-        Stop::UninstallInPreStop,
-        LabelWrite::Always,
-        false,
-        None
-    )]
-    #[case(
-        "3.29.0",
-        false,
-        Stop::UninstallUnlessOwned,
-        LabelWrite::Always,
-        false,
-        None
-    )]
-    #[case(
-        "3.30.0",
-        false,
-        Stop::UninstallUnlessOwned,
-        LabelWrite::Always,
-        false,
-        None
-    )]
-    #[case(
-        "3.31.0",
-        true,
-        Stop::UninstallUnlessOwned,
-        LabelWrite::Always,
-        false,
-        None
-    )]
-    #[case(
-        "3.32.0",
-        true,
-        Stop::UninstallUnlessOwned,
-        LabelWrite::UnlessTrue,
-        false,
-        Some(Dispatcher::V3_32)
-    )]
-    #[case(
-        "4.0.0",
-        true,
-        Stop::UninstallUnlessOwned,
-        LabelWrite::UnlessTrue,
-        false,
-        Some(Dispatcher::V4_0)
-    )]
-    #[case(
-        "4.1.0",
-        true,
-        Stop::UninstallUnlessSelected,
-        LabelWrite::UnlessTrue,
-        true,
-        Some(Dispatcher::V4_1)
-    )]
-    #[case(
-        "4.2.0",
-        true,
-        Stop::UninstallUnlessSelected,
-        LabelWrite::UnlessTrue,
-        true,
-        Some(Dispatcher::External)
-    )]
+    #[case("3.27.0", false, Stop::UninstallInPreStop, LabelWrite::Always, false, None)]
+    #[case("3.29.0", false, Stop::UninstallUnlessOwned, LabelWrite::Always, false, None)]
+    #[case("3.30.0", false, Stop::UninstallUnlessOwned, LabelWrite::Always, false, None)]
+    #[case("3.31.0", true, Stop::UninstallUnlessOwned, LabelWrite::Always, false, None)]
+    #[case("3.32.0", true, Stop::UninstallUnlessOwned, LabelWrite::UnlessTrue, false, Some(Dispatcher::V3_32))]
+    #[case("4.0.0", true, Stop::UninstallUnlessOwned, LabelWrite::UnlessTrue, false, Some(Dispatcher::V4_0))]
+    #[case("4.1.0", true, Stop::UninstallUnlessSelected, LabelWrite::UnlessTrue, true, Some(Dispatcher::V4_1))]
+    #[case("4.2.0", true, Stop::UninstallUnlessSelected, LabelWrite::UnlessTrue, true, Some(Dispatcher::External))]
     fn each_version_behaves_as_its_own(
         #[case] version: &str,
         #[case] probes: bool,
@@ -236,15 +102,6 @@ mod tests {
         #[case] dispatcher: Option<Dispatcher>,
     ) {
         let seen = Profile::of(&version.parse().unwrap());
-        assert_eq!(
-            seen,
-            Profile {
-                probes,
-                stop,
-                label,
-                marker,
-                dispatcher
-            }
-        );
+        assert_eq!(seen, Profile { probes, stop, label, marker, dispatcher });
     }
 }

@@ -10,13 +10,10 @@ use super::files;
 pub fn for_version(version: &Version) -> Result<Value> {
     let mut values = Value::Object(Map::new());
     for (since, text) in files::VALUES {
-        let since: Version = since
-            .parse()
-            .with_context(|| format!("the layer's version `{since}`"))?;
+        let since: Version = since.parse().with_context(|| format!("the layer's version `{since}`"))?;
         // A build before a release, like 4.1.0-rc1, has that release's values.
         if (since.major, since.minor) <= (version.major, version.minor) {
-            let layer = serde_yaml::from_str(text)
-                .with_context(|| format!("reading the values of {since}"))?;
+            let layer = serde_yaml::from_str(text).with_context(|| format!("reading the values of {since}"))?;
             merge(&mut values, layer);
         }
     }
@@ -45,10 +42,7 @@ mod tests {
     use rstest::rstest;
 
     fn has(version: &str, pointer: &str) -> bool {
-        for_version(&version.parse().unwrap())
-            .unwrap()
-            .pointer(pointer)
-            .is_some()
+        for_version(&version.parse().unwrap()).unwrap().pointer(pointer).is_some()
     }
 
     #[rstest]
@@ -84,28 +78,14 @@ mod tests {
     #[case("4.0.0", "amd64", "qemu-runtime-rs")]
     #[case("4.0.0", "ppc64le", "qemu")]
     #[case("4.1.0", "ppc64le", "qemu-runtime-rs")]
-    fn the_default_shim_changes_at_4_0(
-        #[case] version: &str,
-        #[case] arch: &str,
-        #[case] shim: &str,
-    ) {
-        assert_eq!(
-            for_version(&version.parse().unwrap()).unwrap()["defaultShim"][arch],
-            shim
-        );
+    fn the_default_shim_changes_at_4_0(#[case] version: &str, #[case] arch: &str, #[case] shim: &str) {
+        assert_eq!(for_version(&version.parse().unwrap()).unwrap()["defaultShim"][arch], shim);
     }
 
     #[test]
     fn daemonset_stays_the_default_mode_everywhere() {
-        for version in super::super::VERSIONS
-            .iter()
-            .filter(|version| **version >= Version::new(3, 32, 0))
-        {
-            assert_eq!(
-                for_version(version).unwrap()["deploymentMode"],
-                "daemonset",
-                "{version}"
-            );
+        for version in super::super::VERSIONS.iter().filter(|version| **version >= Version::new(3, 32, 0)) {
+            assert_eq!(for_version(version).unwrap()["deploymentMode"], "daemonset", "{version}");
         }
     }
 }
