@@ -26,6 +26,9 @@ pub struct Plan {
     pub nodes: Vec<PlannedNode>,
     /// Consecutive waves that one workflow step handles.
     pub waves_per_item: usize,
+    /// The release's last revision when the run was planned: a later one that isn't ours is somebody else's.
+    #[serde(default)]
+    pub base_revision: u64,
 }
 
 /// How kata-deploy installs. `auto` is settled before a plan exists.
