@@ -3,9 +3,13 @@
 
 pub mod entrypoint;
 pub mod parameter;
+pub mod rights;
+pub mod values;
 
 pub use entrypoint::Entrypoint;
 pub use parameter::{Kind, PARAMETERS, Parameter};
+pub use rights::{Place, RIGHTS, Right};
+pub use values::{VALUES, Value, ValueKind};
 
 /// Name of the chart, of the `WorkflowTemplate` and of everything that carries our name.
 pub const CHART_NAME: &str = "kata-lifecycle-manager";
