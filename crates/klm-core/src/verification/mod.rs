@@ -1,0 +1,7 @@
+//! The verification pod: the user's manifest made safe for one node, and what its end means.
+
+mod manifest;
+mod verdict;
+
+pub use manifest::{NODE_ANNOTATION, Placement, Template, pod_name, readable, text_of};
+pub use verdict::{Cause, EventFacts, Failure, Verdict, refused, verdict};
