@@ -3,6 +3,7 @@
 mod cluster;
 mod image;
 mod lint;
+mod release;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,9 @@ enum Task {
         #[arg(value_enum)]
         what: Option<lint::Task>,
     },
+    /// The chart as it is published
+    #[command(subcommand)]
+    Release(release::Task),
 }
 
 // No async runtime here: a task may have to enter a network namespace, which counts for the calling thread and those that it starts later.
@@ -48,5 +52,6 @@ fn run(xtask: Xtask) -> Result<ExitCode> {
         Task::Cluster(task) => cluster::run(&task),
         Task::Image(task) => image::run(&task),
         Task::Lint { what } => lint::run(what),
+        Task::Release(task) => release::run(&task),
     }
 }
