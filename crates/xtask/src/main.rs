@@ -1,6 +1,8 @@
 //! What a person or CI runs: the local cluster and the tests.
 
 mod cluster;
+#[cfg(test)]
+mod docs;
 mod image;
 mod lint;
 mod release;

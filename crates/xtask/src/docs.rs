@@ -1,0 +1,92 @@
+//! Checks on what people read: links and anchors lead somewhere, and every command of ours is one that the program takes.
+
+mod commands;
+mod links;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use klm_bed::paths::workspace;
+
+/// A Markdown file of this repository.
+struct Page {
+    /// Relative to the repository.
+    path: PathBuf,
+    text: String,
+}
+
+fn pages() -> Vec<Page> {
+    let root = workspace();
+    files(&root, "md")
+        .into_iter()
+        .map(|path| Page { text: fs::read_to_string(root.join(&path)).unwrap(), path })
+        .collect()
+}
+
+/// Every file of this kind, relative to the repository; nothing that git ignores by name.
+fn files(root: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name();
+            if entry.file_type().unwrap().is_dir() {
+                if name != "target" && name != ".git" {
+                    folders.push(entry.path());
+                }
+            } else if entry.path().extension().is_some_and(|kind| kind == extension) {
+                found.push(entry.path().strip_prefix(root).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Fails with every complaint at once.
+fn none(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn every_link_and_anchor_leads_somewhere() {
+    let root = workspace();
+    none(&pages().iter().flat_map(|page| links::broken(&root, page)).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_command_in_the_documentation_is_one_that_the_program_takes() {
+    let mut complaints = Vec::new();
+    for page in pages() {
+        for command in commands::in_markdown(&page.text) {
+            complaints.extend(command.complaint().map(|complaint| format!("{}: {complaint}", page.path.display())));
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn every_command_in_a_workflow_is_one_that_the_program_takes() {
+    let folder = workspace().join(".github/workflows");
+    let mut complaints = Vec::new();
+    let mut seen = 0;
+    for file in files(&folder, "yaml") {
+        let text = fs::read_to_string(folder.join(&file)).unwrap();
+        for command in commands::in_workflow(&text) {
+            seen += 1;
+            complaints.extend(command.complaint().map(|complaint| format!("{}: {complaint}", file.display())));
+        }
+    }
+    none(&complaints);
+    assert!(seen > 0, "the workflows call none of our commands: the search for them is broken");
+}
+
+#[test]
+fn the_dockerfile_calls_a_command_that_there_is() {
+    let text = fs::read_to_string(workspace().join("images/utils/Dockerfile")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("RUN cargo xtask")).unwrap();
+    let command = commands::in_shell(&format!("cargo xtask{}", line.replace("${TARGETARCH}", "s390x")));
+    assert_eq!(command.len(), 1);
+    none(&command[0].complaint().into_iter().collect::<Vec<_>>());
+}
