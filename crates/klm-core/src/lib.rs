@@ -3,6 +3,7 @@
 //! Everything that users rely on by name is in [`contract`]; everything else here turns facts into decisions.
 
 pub mod contract;
+pub mod drain;
 pub mod duration;
 pub mod helm_command;
 pub mod journal;
@@ -13,6 +14,7 @@ pub mod origin;
 pub mod phase;
 pub mod plan;
 pub mod pod;
+pub mod post_render;
 pub mod proof;
 pub mod refusal;
 pub mod release;

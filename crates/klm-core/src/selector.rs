@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::Value;
+
 use crate::name::is_dns1123_subdomain;
 use crate::node::Taint;
 
@@ -46,6 +48,34 @@ impl Selector {
     /// Whether these labels fulfil every requirement.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|requirement| requirement.matches(labels.get(&requirement.key)))
+    }
+
+    /// Reads a `LabelSelector` as API objects carry it: `matchLabels` and `matchExpressions`.
+    pub fn from_json(selector: &Value) -> Result<Self, InvalidSelector> {
+        let invalid = |why: &str| InvalidSelector { text: selector.to_string(), why: why.to_owned() };
+        let labels = selector["matchLabels"].as_object().into_iter().flatten();
+        let mut requirements: Vec<Requirement> = labels
+            .map(|(key, value)| Requirement {
+                key: key.clone(),
+                test: Test::In(vec![value.as_str().unwrap_or_default().to_owned()]),
+            })
+            .collect();
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let values = || -> Vec<String> {
+                let values = expression["values"].as_array().into_iter().flatten();
+                values.filter_map(Value::as_str).map(str::to_owned).collect()
+            };
+            let test = match expression["operator"].as_str() {
+                Some("In") => Test::In(values()),
+                Some("NotIn") => Test::NotIn(values()),
+                Some("Exists") => Test::Exists,
+                Some("DoesNotExist") => Test::Absent,
+                _ => return Err(invalid("its operator is none that Kubernetes has")),
+            };
+            let key = expression["key"].as_str().ok_or_else(|| invalid("an expression has no key"))?;
+            requirements.push(Requirement { key: key.to_owned(), test });
+        }
+        Ok(Self(requirements))
     }
 
     /// Whether a requirement looks at this label.
@@ -392,6 +422,21 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Selector>().unwrap().to_string(), written);
         }
+    }
+
+    #[test]
+    fn a_selector_inside_an_object_means_the_same() {
+        let object = serde_json::json!({
+            "matchLabels": {"a": "1"},
+            "matchExpressions": [
+                {"key": "b", "operator": "In", "values": ["x", "y"]}, {"key": "c", "operator": "NotIn", "values": ["z"]},
+                {"key": "d", "operator": "Exists"}, {"key": "e", "operator": "DoesNotExist"}
+            ]
+        });
+        assert_eq!(Selector::from_json(&object).unwrap().to_string(), "a=1,b in (x,y),c!=z,d,!e");
+        assert!(Selector::from_json(&serde_json::json!({})).unwrap().is_empty(), "an empty one matches everything");
+        let unknown = serde_json::json!({"matchExpressions": [{"key": "a", "operator": "Gt"}]});
+        assert!(Selector::from_json(&unknown).is_err());
     }
 
     #[test]
