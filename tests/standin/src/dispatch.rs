@@ -24,10 +24,8 @@ use crate::injection::{Injections, Pace, Settings};
 use crate::names::TRACKING_PREFIX;
 use crate::profile::Dispatcher;
 
-use flags::Flags;
-use job::Mould;
-
-pub use job::{Mould as JobMould, Standing, standing};
+pub use flags::Flags;
+pub use job::{Mould, Standing, standing};
 
 /// How a killed process ends, as Kubernetes tells it.
 const KILLED: i32 = 137;
