@@ -15,12 +15,14 @@ pub enum Task {
     Workflows,
     /// The image's Dockerfile: hadolint
     Dockerfile,
+    /// The chart: helm lint, which renders it and checks its values against its schema
+    Chart,
     /// Licences, sources and banned crates: cargo-deny, whose first installation takes minutes
     Dependencies,
 }
 
 /// What runs when nothing is named: all that is quick.
-const QUICK: [Task; 2] = [Task::Workflows, Task::Dockerfile];
+const QUICK: [Task; 3] = [Task::Workflows, Task::Dockerfile, Task::Chart];
 
 /// The version of cargo-deny that is installed for [`Task::Dependencies`].
 const CARGO_DENY: &str = "0.20.2";
@@ -31,6 +33,7 @@ pub fn run(task: Option<Task>) -> Result<ExitCode> {
         let checked = match task {
             Task::Workflows => workflows(&paths::workspace()),
             Task::Dockerfile => dockerfile(&paths::workspace().join("images/utils/Dockerfile")),
+            Task::Chart => chart(&paths::workspace()),
             Task::Dependencies => dependencies(),
         };
         checked?;
@@ -69,6 +72,16 @@ fn workflow_files(repository: &Path) -> Result<Vec<PathBuf>> {
 
 fn dockerfile(file: &Path) -> Result<()> {
     process::run(Command::new(wheel("hadolint")?).arg("--no-color").arg(file))
+}
+
+fn chart(repository: &Path) -> Result<()> {
+    process::run(
+        Command::new(parts::build_one("helm", &say)?)
+            .current_dir(repository)
+            // The chart refuses to be rendered without a verification pod.
+            .args(["lint", "chart", "--strict", "--set-file"])
+            .arg("defaults.verificationPod=tests/lints/verification-pod.yaml"),
+    )
 }
 
 fn dependencies() -> Result<()> {

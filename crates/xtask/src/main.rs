@@ -6,6 +6,8 @@ mod docs;
 mod image;
 mod lint;
 mod release;
+#[cfg(test)]
+mod workflows;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,82 @@
+//! Checks on the GitHub workflows that no linter makes: names that users rely on, forks, limits, versions stated twice.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use klm_bed::paths::workspace;
+use serde_yaml::Value;
+
+/// Every workflow by its file name.
+fn workflows() -> BTreeMap<String, (String, Value)> {
+    let folder = workspace().join(".github/workflows");
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let parsed = serde_yaml::from_str(&text).unwrap();
+            (path.file_name().unwrap().to_string_lossy().into_owned(), (text, parsed))
+        })
+        .collect()
+}
+
+fn jobs(workflow: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    workflow["jobs"].as_mapping().unwrap().iter().map(|(name, job)| (name.as_str().unwrap(), job))
+}
+
+#[test]
+fn the_names_that_the_documentation_tells_people_to_click_are_there() {
+    let found: Vec<String> =
+        workflows().values().map(|(_, workflow)| workflow["name"].as_str().unwrap().to_owned()).collect();
+    for name in ["Build workflow image", "Release Helm Chart"] {
+        assert!(found.iter().any(|found| found == name), "{name} is not among {found:?}");
+    }
+}
+
+#[test]
+fn a_fork_publishes_under_its_own_name() {
+    for (file, (text, _)) in workflows() {
+        for line in text.lines().filter(|line| line.contains("ghcr.io/")) {
+            assert!(line.contains("ghcr.io/${GITHUB_REPOSITORY_OWNER,,}/"), "{file}: {}", line.trim());
+        }
+    }
+}
+
+#[test]
+fn rights_are_given_to_each_job_and_none_to_a_whole_workflow() {
+    for (file, (_, workflow)) in workflows() {
+        let whole = workflow["permissions"].as_mapping();
+        assert!(whole.is_some_and(serde_yaml::Mapping::is_empty), "{file} gives rights to all of its jobs");
+        for (job, described) in jobs(&workflow) {
+            assert!(described["permissions"].is_mapping(), "{file}: {job} doesn't say which rights it needs");
+        }
+    }
+}
+
+#[test]
+fn every_job_has_a_time_limit() {
+    for (file, (_, workflow)) in workflows() {
+        for (job, described) in jobs(&workflow) {
+            // A job that is another workflow has that one's limits.
+            assert!(described["timeout-minutes"].is_u64() || described["uses"].is_string(), "{file}: {job}");
+        }
+    }
+}
+
+#[test]
+fn the_oldest_rust_that_is_tested_is_the_one_that_is_promised() {
+    let manifest = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    let promised = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap();
+    let promised = promised.split('"').nth(1).unwrap();
+    let ci = &workflows()["ci.yaml"].1;
+    assert_eq!(ci["jobs"]["msrv"]["env"]["RUSTUP_TOOLCHAIN"].as_str(), Some(promised));
+}
+
+#[test]
+fn the_image_is_published_for_every_architecture_that_there_is_a_recipe_for() {
+    let image = &workflows()["image.yaml"].1;
+    let steps = image["jobs"]["build"]["steps"].as_sequence().unwrap();
+    let platforms = steps.iter().find_map(|step| step["with"]["platforms"].as_str()).unwrap();
+    let expected = klm_bed::utils::Arch::ALL.map(|arch| format!("linux/{}", arch.as_str())).join(",");
+    assert_eq!(platforms, expected);
+}
