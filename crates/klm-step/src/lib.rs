@@ -1,3 +1,11 @@
 //! The work of every workflow step: look at the world, let `klm-core` decide, act.
 
 pub mod cli;
+pub mod cluster;
+pub mod exit;
+pub mod helm;
+pub mod logging;
+pub mod observe;
+pub mod signals;
+pub mod wait;
+pub mod world;

@@ -1,0 +1,137 @@
+//! Sending one request: its deadline, its repetitions, and the reading of what comes back.
+
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::BodyExt as _;
+use kube::api::ListParams;
+use kube::client::Body;
+use kube::core::Status;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::error::{ApiError, Cause};
+use super::{Cluster, Kind, Query, malformed, path};
+
+/// One answer may take this long; the client itself would wait for ever.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// An API server that restarts is back within this.
+const REPEAT_FOR: Duration = Duration::from_secs(180);
+
+/// Pause before the second try; doubled each time up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Objects per page: 250 nodes with all their images are a few megabytes.
+const PAGE: u32 = 250;
+
+/// A page of a list. Items stay in the type that the caller reads, without fields it has no use for.
+#[derive(Deserialize)]
+pub(super) struct Page<K> {
+    pub metadata: PageMeta,
+    #[serde(default = "Option::default")]
+    pub items: Option<Vec<K>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct PageMeta {
+    #[serde(default, rename = "continue")]
+    pub next: Option<String>,
+}
+
+type Built = Result<Request<Vec<u8>>, kube::core::request::Error>;
+
+impl Cluster {
+    pub(super) async fn page<K: Kind>(
+        &self,
+        namespace: Option<&str>,
+        query: &Query,
+        next: Option<String>,
+    ) -> Result<Page<K>, ApiError> {
+        let action = || {
+            let plural = K::plural(&());
+            namespace.map_or_else(|| format!("list {plural}"), |ns| format!("list {plural} in namespace `{ns}`"))
+        };
+        let params = ListParams {
+            label_selector: query.labels.clone(),
+            field_selector: query.fields.clone(),
+            limit: Some(PAGE),
+            continue_token: next,
+            ..ListParams::default()
+        };
+        self.ask(action, path::<K>(namespace).list(&params)).await
+    }
+
+    /// Sends a request until it is answered for good, and reads the answer.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        action: impl Fn() -> String,
+        request: Built,
+    ) -> Result<T, ApiError> {
+        let bytes = self.ask_bytes(&action, request).await?;
+        // The text of an answer never goes into a message: it may be a Secret.
+        serde_json::from_slice(&bytes)
+            .map_err(|error| malformed(action(), &format!("the answer is not what was asked for: {error}")))
+    }
+
+    pub(super) async fn ask_text(&self, action: impl Fn() -> String, request: Built) -> Result<String, ApiError> {
+        let bytes = self.ask_bytes(&action, request).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn ask_bytes(&self, action: &impl Fn() -> String, request: Built) -> Result<Vec<u8>, ApiError> {
+        let request = request.map_err(|error| malformed(action(), &error))?;
+        let until = Instant::now() + REPEAT_FOR;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let cause = match self.send_once(request.clone()).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(cause) => cause,
+            };
+            let wait = cause.retry_after().unwrap_or(pause);
+            if !cause.may_pass() || Instant::now() + wait > until {
+                return Err(ApiError { action: action(), cause });
+            }
+            tracing::warn!(action = %action(), %cause, again_in = ?wait, "request failed");
+            sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends a request once.
+    pub(super) async fn send_once(&self, request: Request<Vec<u8>>) -> Result<Vec<u8>, Cause> {
+        let exchange = async {
+            let response = self.client.send(request.map(Body::from)).await.map_err(|error| unreachable(&error))?;
+            let code = response.status();
+            let body = response.into_body().collect().await.map_err(|error| Cause::Unreachable(error.to_string()))?;
+            let bytes = body.to_bytes();
+            if code.is_success() {
+                Ok(bytes.into())
+            } else {
+                Err(Cause::Status(Box::new(status(code.as_u16(), &bytes))))
+            }
+        };
+        match timeout(ANSWER_WITHIN, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Cause::Unreachable(format!("no answer within {}s", ANSWER_WITHIN.as_secs()))),
+        }
+    }
+}
+
+/// The server's own explanation, or as much of one as a proxy in between gives.
+fn status(code: u16, body: &[u8]) -> Status {
+    let mut status: Status = serde_json::from_slice(body).unwrap_or_default();
+    status.code = code;
+    status
+}
+
+fn unreachable(error: &kube::Error) -> Cause {
+    // Wrappers say "client error"; the last one says "connection refused".
+    let mut last: &dyn std::error::Error = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    Cause::Unreachable(last.to_string())
+}

@@ -1,0 +1,209 @@
+//! What helm's failures mean. Its exit code is 1 for all of them, so its words decide.
+
+use klm_core::helm_command::{Arg, HelmCommand};
+use klm_core::release::Unreadable;
+use serde_json::Value;
+
+use super::Output;
+use super::program::End;
+use crate::exit::cut;
+
+/// A call of helm that didn't do what it should.
+#[derive(Debug, thiserror::Error)]
+#[error("`helm {call}` failed: {said}")]
+pub struct HelmError {
+    /// The verb.
+    pub call: String,
+    /// The kind of failure.
+    pub trouble: Trouble,
+    /// The cause in helm's words, without secrets.
+    pub said: String,
+}
+
+/// Kinds of failure that callers treat differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no such release.
+    NoRelease,
+    /// Another helm is at work, or died at work.
+    Locked,
+    /// The release has no good revision to start from.
+    NothingDeployed,
+    /// A hook failed or took too long: objects are changed, the revision is `failed`.
+    Hook,
+    /// Somebody else owns a field that the chart sets.
+    FieldConflict,
+    /// No way to the API server or the registry.
+    Unreachable,
+    /// We were asked to stop; helm recorded what it could.
+    Stopped,
+    /// It took longer than it may.
+    TooSlow,
+    /// Anything else: refused values, a chart that doesn't render, missing rights.
+    Other,
+}
+
+/// Of helm's words; a rendered manifest in them may be long.
+const SAID_LIMIT: usize = 1200;
+
+/// Order matters: a failed hook may also mention a timeout.
+const SIGNS: &[(&str, Trouble)] = &[
+    ("another operation", Trouble::Locked),
+    ("release: not found", Trouble::NoRelease),
+    ("has no deployed releases", Trouble::NothingDeployed),
+    ("hooks failed", Trouble::Hook),
+    ("hook failed", Trouble::Hook),
+    ("conflict occurred while applying", Trouble::FieldConflict),
+    ("cluster unreachable", Trouble::Unreachable),
+    ("connection refused", Trouble::Unreachable),
+    ("i/o timeout", Trouble::Unreachable),
+    ("no such host", Trouble::Unreachable),
+    ("TLS handshake timeout", Trouble::Unreachable),
+    ("the server is currently unable to handle the request", Trouble::Unreachable),
+    ("context canceled", Trouble::Stopped),
+];
+
+impl HelmError {
+    /// What a failed run says.
+    pub fn of(command: &HelmCommand, output: &Output) -> Self {
+        let said = redact(&complaint(&output.stderr, output.code), command);
+        let trouble = SIGNS.iter().find(|(sign, _)| said.contains(sign)).map_or(Trouble::Other, |(_, it)| *it);
+        Self { call: verb(command), trouble, said: cut(&said, SAID_LIMIT) }
+    }
+
+    /// A run that didn't come to its own end.
+    pub fn ended(command: &HelmCommand, end: End) -> Self {
+        let (trouble, said) = match end {
+            End::Stopped => (Trouble::Stopped, "ended because the step was asked to stop".to_owned()),
+            End::TooSlow(limit) => {
+                (Trouble::TooSlow, format!("ended because it took longer than {}", klm_core::duration::format(limit)))
+            }
+            End::NotStarted(error) => (Trouble::Other, format!("can't be started: {error}")),
+        };
+        Self { call: verb(command), trouble, said }
+    }
+
+    /// Not started, because we were asked to stop.
+    pub fn stopped(command: &HelmCommand) -> Self {
+        Self::ended(command, End::Stopped)
+    }
+
+    /// An answer that is no answer.
+    pub fn unreadable(error: &Unreadable) -> Self {
+        Self::said(error.call, error.to_string())
+    }
+
+    /// Our own files for helm can't be written.
+    pub fn files(error: &std::io::Error) -> Self {
+        Self::said("call", format!("can't write helm's files: {error}"))
+    }
+
+    /// Any other failure.
+    pub fn said(call: &str, said: String) -> Self {
+        Self { call: call.to_owned(), trouble: Trouble::Other, said }
+    }
+}
+
+fn verb(command: &HelmCommand) -> String {
+    let words = command.args.iter().take(2).filter_map(|arg| match arg {
+        Arg::Text(text) if !text.starts_with('-') => Some(text.as_str()),
+        _ => None,
+    });
+    let words: Vec<&str> = words.collect();
+    if words.first() == Some(&"get") { words.join(" ") } else { words.first().copied().unwrap_or_default().to_owned() }
+}
+
+/// The lines that begin with `Error:`, or the last one that says anything.
+fn complaint(stderr: &str, code: Option<i32>) -> String {
+    let said = stderr.find("Error: ").map(|at| &stderr[at + "Error: ".len()..]);
+    let last = || stderr.lines().rev().find(|line| !line.trim().is_empty());
+    let text = said.or_else(last).map(str::trim).unwrap_or_default().replace('\n', "; ");
+    match (text.is_empty(), code) {
+        (false, _) => text,
+        (true, Some(code)) => format!("exit code {code}, nothing said"),
+        (true, None) => "ended by a signal".to_owned(),
+    }
+}
+
+/// Takes every text that we handed over in a values file out of a message; an error may quote what it chokes on.
+fn redact(said: &str, command: &HelmCommand) -> String {
+    let mut secrets = Vec::new();
+    for arg in &command.args {
+        if let Arg::Values(values) = arg {
+            values.iter().for_each(|(key, value)| collect(key, value, &mut secrets));
+        }
+    }
+    secrets.sort_by_key(|(_, text): &(String, String)| std::cmp::Reverse(text.len()));
+    secrets.iter().fold(said.to_owned(), |said, (key, text)| said.replace(text.as_str(), &format!("<value of {key}>")))
+}
+
+/// Shorter texts, such as `true` or a namespace's name, are words of any message.
+const SHORTEST_SECRET: usize = 6;
+
+fn collect(key: &str, value: &Value, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::String(text) if text.len() >= SHORTEST_SECRET => found.push((key.to_owned(), text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| collect(key, item, found)),
+        Value::Object(map) => map.iter().for_each(|(name, item)| collect(&format!("{key}.{name}"), item, found)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn command(values: &Value) -> HelmCommand {
+        let values = values.as_object().cloned().unwrap();
+        HelmCommand { args: vec![Arg::Text("upgrade".into()), Arg::Text("--install".into()), Arg::Values(values)] }
+    }
+
+    fn error(stderr: &str) -> HelmError {
+        HelmError::of(&command(&json!({})), &Output { code: Some(1), stderr: stderr.to_owned(), ..Output::default() })
+    }
+
+    #[rstest]
+    #[case("Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress", Trouble::Locked)]
+    #[case("Error: release: not found", Trouble::NoRelease)]
+    #[case("Error: UPGRADE FAILED: \"kd\" has no deployed releases", Trouble::NothingDeployed)]
+    #[case(
+        "Error: UPGRADE FAILED: post-upgrade hooks failed: resource Job/a/b not ready. status: Failed",
+        Trouble::Hook
+    )]
+    #[case(
+        "Error: UPGRADE FAILED: post-upgrade hooks failed: Job/a/b: InProgress\ncontext deadline exceeded",
+        Trouble::Hook
+    )]
+    #[case(
+        "Error: UPGRADE FAILED: conflict occurred while applying object a/b apps/v1, Kind=DaemonSet: Apply failed",
+        Trouble::FieldConflict
+    )]
+    #[case("Error: kubernetes cluster unreachable: Get \"https://x\": dial tcp: i/o timeout", Trouble::Unreachable)]
+    #[case("Error: UPGRADE FAILED: context canceled", Trouble::Stopped)]
+    #[case("Error: execution error at (kata-deploy/x.yaml:3:4): job.nodeSelector was removed", Trouble::Other)]
+    fn helms_words_decide_what_kind_of_failure_it_is(#[case] stderr: &str, #[case] trouble: Trouble) {
+        assert_eq!(error(stderr).trouble, trouble);
+    }
+
+    #[test]
+    fn the_cause_is_said_once_and_without_helms_log_lines() {
+        let error = error("level=WARN msg=\"deprecated\"\nError: UPGRADE FAILED: no matches for kind X\n");
+        assert_eq!(error.to_string(), "`helm upgrade` failed: UPGRADE FAILED: no matches for kind X");
+    }
+
+    #[test]
+    fn a_value_of_the_user_never_appears_in_a_message() {
+        let command = command(&json!({"auth": {"tokens": ["hunter2-long", "yes"]}}));
+        let stderr = "Error: can't parse hunter2-long, yes".into();
+        let output = Output { code: Some(1), stderr, ..Output::default() };
+        assert_eq!(HelmError::of(&command, &output).said, "can't parse <value of auth.tokens>, yes");
+    }
+
+    #[test]
+    fn a_silent_failure_still_says_something() {
+        assert_eq!(error("").said, "exit code 1, nothing said");
+    }
+}
