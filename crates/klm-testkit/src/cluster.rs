@@ -56,17 +56,11 @@ impl Inner {
     /// Who a bearer token belongs to.
     pub(crate) fn identity_of(&self, token: &str) -> Identity {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts
-            .get(token)
-            .cloned()
-            .unwrap_or_else(|| self.default_identity())
+        accounts.get(token).cloned().unwrap_or_else(|| self.default_identity())
     }
 
     fn default_identity(&self) -> Identity {
-        self.identity
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -131,10 +125,7 @@ impl FakeCluster {
             identity: Mutex::new(Identity::admin()),
             accounts: Mutex::default(),
         });
-        Self {
-            _guard: Arc::new(Guard(Arc::clone(&inner))),
-            inner,
-        }
+        Self { _guard: Arc::new(Guard(Arc::clone(&inner))), inner }
     }
 
     /// From here on, [`Self::client`] is this service account with the grants that the manifests give it.
@@ -148,16 +139,8 @@ impl FakeCluster {
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> Self {
         let token = identity.user.clone();
-        self.inner
-            .accounts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(token, identity.clone());
-        *self
-            .inner
-            .identity
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = identity;
+        self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner).insert(token, identity.clone());
+        *self.inner.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
         self
     }
 
@@ -215,12 +198,7 @@ impl FakeCluster {
     }
 
     /// An object as a type of k8s-openapi.
-    pub fn get_as<K: DeserializeOwned>(
-        &self,
-        plural: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Option<K> {
+    pub fn get_as<K: DeserializeOwned>(&self, plural: &str, namespace: &str, name: &str) -> Option<K> {
         let found = self.get(plural, namespace, name)?;
         Some(serde_json::from_value(found).expect("the stored object is of that type"))
     }
@@ -228,13 +206,7 @@ impl FakeCluster {
     /// All objects of a kind, in every namespace.
     pub fn objects(&self, plural: &str) -> Vec<Value> {
         known(plural);
-        self.world(|world| {
-            world
-                .store
-                .of(plural)
-                .map(|(_, object)| object.clone())
-                .collect()
-        })
+        self.world(|world| world.store.of(plural).map(|(_, object)| object.clone()).collect())
     }
 
     /// Changes an object that is there.
@@ -249,8 +221,7 @@ impl FakeCluster {
 
     /// A node; panics when it isn't there.
     pub fn node(&self, name: &str) -> Value {
-        self.get("nodes", "", name)
-            .unwrap_or_else(|| panic!("there is no node {name}"))
+        self.get("nodes", "", name).unwrap_or_else(|| panic!("there is no node {name}"))
     }
 
     /// A node's annotation.
@@ -279,16 +250,8 @@ impl FakeCluster {
     }
 
     /// Reacts to every successful request that fits, right after it was served.
-    pub fn on(
-        &self,
-        method: Method,
-        pattern: &str,
-        reaction: impl FnMut(&mut World, &Call) + Send + 'static,
-    ) {
-        self.inner
-            .state()
-            .reactions
-            .push((method, pattern.to_owned(), Box::new(reaction)));
+    pub fn on(&self, method: Method, pattern: &str, reaction: impl FnMut(&mut World, &Call) + Send + 'static) {
+        self.inner.state().reactions.push((method, pattern.to_owned(), Box::new(reaction)));
     }
 
     /// What `/version` says, `v1.35.4` unless set.
@@ -316,11 +279,7 @@ impl FakeCluster {
     /// Forgets all faults that are still scripted, and returns those that never struck as often as they were meant to.
     pub fn clear_faults(&self) -> Vec<String> {
         let faults = std::mem::take(&mut self.inner.state().faults);
-        faults
-            .iter()
-            .filter(|fault| !fault.is_spent())
-            .map(Fault::name)
-            .collect()
+        faults.iter().filter(|fault| !fault.is_spent()).map(Fault::name).collect()
     }
 
     /// Ends every connection at the k-th write from now, counted from 1.
@@ -367,11 +326,7 @@ impl FakeCluster {
 
     /// Every write so far as `METHOD path?query body`.
     pub fn write_transcript(&self) -> Vec<String> {
-        self.entries()
-            .into_iter()
-            .filter(|entry| entry.is_write)
-            .map(|entry| entry.line)
-            .collect()
+        self.entries().into_iter().filter(|entry| entry.is_write).map(|entry| entry.line).collect()
     }
 
     /// Forgets the requests so far.
@@ -395,9 +350,7 @@ impl FakeCluster {
 
 impl std::fmt::Debug for FakeCluster {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("FakeCluster")
-            .field("world", &self.inner.state().world)
-            .finish_non_exhaustive()
+        out.debug_struct("FakeCluster").field("world", &self.inner.state().world).finish_non_exhaustive()
     }
 }
 
@@ -406,13 +359,7 @@ struct Guard(Arc<Inner>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let complaints = self
-            .0
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .complaints
-            .clone();
+        let complaints = self.0.state.lock().unwrap_or_else(PoisonError::into_inner).complaints.clone();
         assert!(
             std::thread::panicking() || complaints.is_empty(),
             "the fake API server was asked for what it doesn't know: {complaints:#?}"

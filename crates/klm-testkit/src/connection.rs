@@ -60,11 +60,7 @@ enum Fate {
 
 impl Connection {
     pub(crate) fn new(inner: Arc<Inner>, identity: Identity, incarnation: u64) -> Self {
-        Self {
-            inner,
-            identity,
-            incarnation,
-        }
+        Self { inner, identity, incarnation }
     }
 
     /// A client on this connection.
@@ -87,10 +83,7 @@ impl Connection {
 
     fn delay(&self, call: &Call) -> Option<Duration> {
         let mut state = self.inner.state();
-        let faults = state
-            .faults
-            .iter_mut()
-            .filter(|fault| matches!(fault.effect, Effect::Slow(_)));
+        let faults = state.faults.iter_mut().filter(|fault| matches!(fault.effect, Effect::Slow(_)));
         let delays = faults.filter_map(|fault| {
             let Effect::Slow(time) = fault.effect else {
                 return None;
@@ -108,19 +101,11 @@ impl Connection {
         let effect = strike(&mut state, call);
         let is_write = call.is_write();
         state.writes += u64::from(is_write);
-        let kill = state
-            .kill
-            .filter(|kill| is_write && kill.at == state.writes)
-            .map(|kill| kill.when);
+        let kill = state.kill.filter(|kill| is_write && kill.at == state.writes).map(|kill| kill.when);
         let record = |state: &mut State, code| {
             let user = self.identity.user.clone();
             let line = call.line();
-            state.entries.push(Entry {
-                user,
-                line,
-                code,
-                is_write,
-            });
+            state.entries.push(Entry { user, line, code, is_write });
         };
         if kill == Some(When::Before) {
             state.kill_all(&self.inner.kills);
@@ -129,11 +114,7 @@ impl Connection {
         match &effect {
             Some(Effect::Answer(status)) => {
                 record(&mut state, status.code);
-                return self.end(
-                    &mut state,
-                    kill,
-                    Fate::Answered(response(Err(status.clone()))),
-                );
+                return self.end(&mut state, kill, Fate::Answered(response(Err(status.clone()))));
             }
             Some(Effect::Disconnect) => {
                 record(&mut state, 0);
@@ -153,19 +134,13 @@ impl Connection {
                 Fate::Unknown(complaint)
             }
             Ok(answer) => {
-                let code = answer
-                    .as_ref()
-                    .map_or_else(|status| status.code, |served| served.code);
+                let code = answer.as_ref().map_or_else(|status| status.code, |served| served.code);
                 record(&mut state, code);
                 if answer.is_ok() {
                     state.react(call);
                 }
                 let lost = matches!(effect, Some(Effect::LoseAnswer));
-                let fate = if lost {
-                    Fate::Broken
-                } else {
-                    Fate::Answered(response(answer))
-                };
+                let fate = if lost { Fate::Broken } else { Fate::Answered(response(answer)) };
                 self.end(&mut state, kill, fate)
             }
         }
@@ -182,39 +157,21 @@ impl Connection {
 }
 
 fn strike(state: &mut State, call: &Call) -> Option<Effect> {
-    let mut faults = state
-        .faults
-        .iter_mut()
-        .filter(|fault| !matches!(fault.effect, Effect::Slow(_)));
+    let mut faults = state.faults.iter_mut().filter(|fault| !matches!(fault.effect, Effect::Slow(_)));
     faults.find_map(|fault| fault.strikes(call).then(|| fault.effect.clone()))
 }
 
 fn response(answer: Answer<Served>) -> Response<Full<Bytes>> {
     let (code, retry_after, kind, text) = match answer {
-        Ok(Served {
-            code,
-            body: Shape::Json(value),
-        }) => (code, None, "application/json", value.to_string()),
-        Ok(Served {
-            code,
-            body: Shape::Text(text),
-        }) => (code, None, "text/plain", text),
-        Err(status) => (
-            status.code,
-            status.retry_after,
-            "application/json",
-            status.body.to_string(),
-        ),
+        Ok(Served { code, body: Shape::Json(value) }) => (code, None, "application/json", value.to_string()),
+        Ok(Served { code, body: Shape::Text(text) }) => (code, None, "text/plain", text),
+        Err(status) => (status.code, status.retry_after, "application/json", status.body.to_string()),
     };
-    let mut builder = Response::builder()
-        .status(code)
-        .header("content-type", kind);
+    let mut builder = Response::builder().status(code).header("content-type", kind);
     if let Some(seconds) = retry_after {
         builder = builder.header("retry-after", seconds);
     }
-    builder
-        .body(Full::new(Bytes::from(text)))
-        .expect("status and headers are valid")
+    builder.body(Full::new(Bytes::from(text))).expect("status and headers are valid")
 }
 
 /// What a complaint looks like over HTTP, where a panic would reach nobody.
@@ -229,9 +186,7 @@ pub(crate) fn complaint_response(complaint: &str) -> Response<Full<Bytes>> {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Connection")
-            .field("user", &self.identity.user)
-            .finish_non_exhaustive()
+        out.debug_struct("Connection").field("user", &self.identity.user).finish_non_exhaustive()
     }
 }
 
@@ -252,9 +207,7 @@ impl Service<Request<Body>> for Connection {
             let call = Call::read(&Request::from_parts(parts, ()), body);
             match connection.serve(call).await {
                 Ok(response) => Ok(response),
-                Err(Trouble::Broken) => {
-                    Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())
-                }
+                Err(Trouble::Broken) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
                 Err(Trouble::Unknown(complaint)) => {
                     panic!("the fake API server doesn't know this: {complaint}")
                 }

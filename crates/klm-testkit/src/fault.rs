@@ -35,22 +35,12 @@ pub struct Fault {
 
 impl Fault {
     fn new(method: impl Into<Option<Method>>, pattern: &str, effect: Effect) -> Self {
-        Self {
-            method: method.into(),
-            pattern: pattern.to_owned(),
-            effect,
-            skip: 0,
-            left: 1,
-        }
+        Self { method: method.into(), pattern: pattern.to_owned(), effect, skip: 0, left: 1 }
     }
 
     /// The server answers with this status and a plain message. `*` in the pattern stands for anything.
     pub fn status(method: impl Into<Option<Method>>, pattern: &str, code: u16) -> Self {
-        Self::answer(
-            method,
-            pattern,
-            ApiStatus::new(code, format!("injected fault {code}")),
-        )
+        Self::answer(method, pattern, ApiStatus::new(code, format!("injected fault {code}")))
     }
 
     /// The server answers with this `Status`.
@@ -61,11 +51,7 @@ impl Fault {
     /// API throttling: 429 with `Retry-After` and no disruption budget in it.
     pub fn throttled(method: impl Into<Option<Method>>, pattern: &str, retry_after: u64) -> Self {
         let why = "the server has received too many requests and has asked us to try again later";
-        Self::answer(
-            method,
-            pattern,
-            ApiStatus::new(429, why).retry_after(retry_after),
-        )
+        Self::answer(method, pattern, ApiStatus::new(429, why).retry_after(retry_after))
     }
 
     /// A `Status` with a body of its own.
@@ -117,11 +103,7 @@ impl Fault {
 
     /// Whether it strikes this request; counts down when the request fits.
     pub(crate) fn strikes(&mut self, call: &Call) -> bool {
-        let fits = self
-            .method
-            .as_ref()
-            .is_none_or(|method| *method == call.method)
-            && glob(&self.pattern, &call.path);
+        let fits = self.method.as_ref().is_none_or(|method| *method == call.method) && glob(&self.pattern, &call.path);
         if !fits || self.left == 0 {
             return false;
         }
@@ -152,9 +134,7 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let Some(tail) = text.strip_prefix(head) else {
         return false;
     };
-    (0..=tail.len())
-        .filter(|at| tail.is_char_boundary(*at))
-        .any(|at| glob(rest, &tail[at..]))
+    (0..=tail.len()).filter(|at| tail.is_char_boundary(*at)).any(|at| glob(rest, &tail[at..]))
 }
 
 #[cfg(test)]
@@ -164,10 +144,7 @@ mod tests {
     #[test]
     fn a_star_stands_for_any_text() {
         assert!(glob("/api/v1/nodes/*", "/api/v1/nodes/worker-1"));
-        assert!(glob(
-            "*/pods/*/eviction",
-            "/api/v1/namespaces/a/pods/b/eviction"
-        ));
+        assert!(glob("*/pods/*/eviction", "/api/v1/namespaces/a/pods/b/eviction"));
         assert!(!glob("/api/v1/nodes", "/api/v1/nodes/worker-1"));
         assert!(!glob("*/pods/*/eviction", "/api/v1/namespaces/a/pods/b"));
     }

@@ -30,11 +30,7 @@ impl FakeCluster {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let task = tokio::spawn(accept(self.clone(), self.incarnation(), listener));
-        Ok(HttpServer {
-            url,
-            user: self.identity().user,
-            task,
-        })
+        Ok(HttpServer { url, user: self.identity().user, task })
     }
 }
 
@@ -75,9 +71,7 @@ async fn accept(cluster: FakeCluster, incarnation: u64, listener: TcpListener) {
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(cluster.clone(), incarnation, request));
             // A client that goes away in mid-answer is its own business.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -89,25 +83,14 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, BoxError> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes().to_vec();
-    let token = parts
-        .headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let token = token
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default()
-        .to_owned();
+    let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = token.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
     let call = Call::read(&Request::from_parts(parts, ()), body);
     let identity = cluster.inner().identity_of(&token);
-    match Connection::new(cluster.inner(), identity, incarnation)
-        .serve(call)
-        .await
-    {
+    match Connection::new(cluster.inner(), identity, incarnation).serve(call).await {
         Ok(response) => Ok(response),
         // An error here makes hyper close the connection, which is what the fault asks for.
-        Err(Trouble::Broken) => {
-            Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())
-        }
+        Err(Trouble::Broken) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
         Err(Trouble::Unknown(complaint)) => Ok(complaint_response(&complaint)),
     }
 }

@@ -54,10 +54,7 @@ impl<T> Outcome<T> {
 ///
 /// The future is dropped at the kill. Every connection made before it, also one that a detached task or a destructor
 /// still holds, hangs from then on; connections made afterwards see the state as the killed process left it.
-pub async fn run_until_killed<T>(
-    cluster: &FakeCluster,
-    work: impl Future<Output = T>,
-) -> Outcome<T> {
+pub async fn run_until_killed<T>(cluster: &FakeCluster, work: impl Future<Output = T>) -> Outcome<T> {
     let killed = cluster.killed();
     tokio::select! {
         biased;

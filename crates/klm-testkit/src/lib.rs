@@ -2,10 +2,7 @@
 //!
 //! Time is tokio's: under `start_paused` a wait of ten minutes takes none, and everything that the world does in between
 //! happens in order, computed when the next request looks.
-#![expect(
-    clippy::expect_used,
-    reason = "a fake that is used wrongly must stop the test on the spot"
-)]
+#![expect(clippy::expect_used, reason = "a fake that is used wrongly must stop the test on the spot")]
 
 pub mod api;
 mod cluster;

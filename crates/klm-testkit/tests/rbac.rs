@@ -42,22 +42,13 @@ async fn what_is_not_granted_is_forbidden_in_the_servers_words() {
         "pods is forbidden: User \"system:serviceaccount:argo:klm-step\" cannot list resource \"pods\" in API group \"\" at the cluster scope"
     );
     assert_eq!(
-        get(
-            &cluster,
-            "/apis/apps/v1/namespaces/kube-system/daemonsets/kata-deploy"
-        )
-        .await
-        .unwrap_err(),
+        get(&cluster, "/apis/apps/v1/namespaces/kube-system/daemonsets/kata-deploy").await.unwrap_err(),
         "daemonsets.apps \"kata-deploy\" is forbidden: User \"system:serviceaccount:argo:klm-step\" cannot get resource \
          \"daemonsets\" in API group \"apps\" in the namespace \"kube-system\""
     );
-    let not_found = get(&cluster, "/api/v1/namespaces/argo/configmaps/klm-plan-a")
-        .await
-        .unwrap_err();
+    let not_found = get(&cluster, "/api/v1/namespaces/argo/configmaps/klm-plan-a").await.unwrap_err();
     assert!(not_found.contains("not found"), "{not_found}");
-    let other_name = get(&cluster, "/api/v1/namespaces/argo/configmaps/klm-plan-b")
-        .await
-        .unwrap_err();
+    let other_name = get(&cluster, "/api/v1/namespaces/argo/configmaps/klm-plan-b").await.unwrap_err();
     assert!(other_name.contains("forbidden"), "{other_name}");
 }
 
@@ -78,8 +69,7 @@ async fn grants_that_nobody_needs_are_listed_and_a_removed_one_is_missed() {
     let used = rbac.used();
     assert_eq!(used.len(), 1);
     let less = Arc::new(rbac.without(&used[0]));
-    let cluster =
-        FakeCluster::new().with_identity(Identity::service_account("argo", "klm-step", less));
+    let cluster = FakeCluster::new().with_identity(Identity::service_account("argo", "klm-step", less));
     get(&cluster, "/api/v1/nodes").await.unwrap_err();
 }
 
@@ -92,18 +82,12 @@ async fn access_reviews_answer_from_the_same_rules_and_use_nothing() {
         ("create", "pods", "eviction", true),
         ("create", "pods", "", false),
     ] {
-        let attributes = json!({"verb": verb, "resource": resource, "subresource": subresource, "group": "", "namespace": "shop"});
-        let body = json!({"spec": {"resourceAttributes": attributes}})
-            .to_string()
-            .into_bytes();
-        let request = Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
-            .body(body)
-            .unwrap();
+        let attributes =
+            json!({"verb": verb, "resource": resource, "subresource": subresource, "group": "", "namespace": "shop"});
+        let body = json!({"spec": {"resourceAttributes": attributes}}).to_string().into_bytes();
+        let request = Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews").body(body).unwrap();
         let review: Value = cluster.client().request(request).await.unwrap();
-        assert_eq!(
-            review["status"]["allowed"], allowed,
-            "{verb} {resource}/{subresource}"
-        );
+        assert_eq!(review["status"]["allowed"], allowed, "{verb} {resource}/{subresource}");
     }
     assert!(cluster.identity().rbac.unwrap().used().is_empty());
     assert_eq!(cluster.writes(), 0);

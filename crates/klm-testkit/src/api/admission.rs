@@ -32,9 +32,7 @@ fn admit_namespace(store: &Store, kind: &Kind, name: &str, namespace: &str) -> A
         return Err(ApiStatus::not_found(namespaces, namespace));
     };
     if object::is_terminating(found) {
-        let why = format!(
-            "unable to create new content in namespace {namespace} because it is being terminated"
-        );
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
         let cause = format!("namespace {namespace} is being terminated");
         return Err(ApiStatus::forbidden(kind, name, &why).because("NamespaceTerminating", cause));
     }
@@ -45,15 +43,9 @@ fn service_account_exists(store: &Store, kind: &Kind, pod: &mut Value) -> Answer
     let account = object::text(pod, "/spec/serviceAccountName").to_owned();
     if account.is_empty() {
         object::map_at(pod, "spec").insert("serviceAccountName".to_owned(), json!("default"));
-    } else if account != "default"
-        && store
-            .get("serviceaccounts", object::namespace(pod), &account)
-            .is_none()
-    {
+    } else if account != "default" && store.get("serviceaccounts", object::namespace(pod), &account).is_none() {
         let home = object::namespace(pod);
-        let why = format!(
-            "error looking up service account {home}/{account}: serviceaccount \"{account}\" not found"
-        );
+        let why = format!("error looking up service account {home}/{account}: serviceaccount \"{account}\" not found");
         return Err(ApiStatus::forbidden(kind, object::name(pod), &why));
     }
     Ok(())
@@ -69,11 +61,7 @@ fn apply_runtime_class(store: &Store, kind: &Kind, pod: &mut Value) -> Answer<()
     let Some(found) = store.get("runtimeclasses", "", &class).cloned() else {
         return refuse(&format!("pod rejected: RuntimeClass {class:?} not found"));
     };
-    for (key, value) in found["scheduling"]["nodeSelector"]
-        .as_object()
-        .into_iter()
-        .flatten()
-    {
+    for (key, value) in found["scheduling"]["nodeSelector"].as_object().into_iter().flatten() {
         let chosen = &pod["spec"]["nodeSelector"][key];
         if !chosen.is_null() && chosen != value {
             return refuse(&format!(
@@ -81,22 +69,14 @@ fn apply_runtime_class(store: &Store, kind: &Kind, pod: &mut Value) -> Answer<()
             ));
         }
     }
-    for (key, value) in found["scheduling"]["nodeSelector"]
-        .as_object()
-        .into_iter()
-        .flatten()
-    {
+    for (key, value) in found["scheduling"]["nodeSelector"].as_object().into_iter().flatten() {
         object::map_at(&mut pod["spec"], "nodeSelector").insert(key.clone(), value.clone());
     }
     if let Some(fixed) = found["overhead"].get("podFixed") {
         pod["spec"]["overhead"] = fixed.clone();
     }
     let mut tolerations = object::items(pod, "/spec/tolerations").to_vec();
-    tolerations.extend(
-        object::items(&found, "/scheduling/tolerations")
-            .iter()
-            .cloned(),
-    );
+    tolerations.extend(object::items(&found, "/scheduling/tolerations").iter().cloned());
     if !tolerations.is_empty() {
         pod["spec"]["tolerations"] = json!(tolerations);
     }
@@ -106,20 +86,11 @@ fn apply_runtime_class(store: &Store, kind: &Kind, pod: &mut Value) -> Answer<()
 /// Quotas on the number of pods; quotas on cpu and memory only ask that limits be stated.
 fn within_quota(store: &Store, kind: &Kind, pod: &Value) -> Answer<()> {
     let namespace = object::namespace(pod);
-    for (key, quota) in store
-        .of("resourcequotas")
-        .filter(|(key, _)| key.namespace == namespace)
-    {
+    for (key, quota) in store.of("resourcequotas").filter(|(key, _)| key.namespace == namespace) {
         let hard = &quota["spec"]["hard"];
-        let used = store
-            .of("pods")
-            .filter(|(key, _)| key.namespace == namespace)
-            .count();
+        let used = store.of("pods").filter(|(key, _)| key.namespace == namespace).count();
         for resource in ["pods", "count/pods"] {
-            let Some(limit) = hard[resource]
-                .as_str()
-                .and_then(|limit| limit.parse::<usize>().ok())
-            else {
+            let Some(limit) = hard[resource].as_str().and_then(|limit| limit.parse::<usize>().ok()) else {
                 continue;
             };
             if used >= limit {
@@ -130,17 +101,10 @@ fn within_quota(store: &Store, kind: &Kind, pod: &Value) -> Answer<()> {
                 return Err(ApiStatus::forbidden(kind, object::name(pod), &why));
             }
         }
-        for resource in [
-            "limits.cpu",
-            "limits.memory",
-            "requests.cpu",
-            "requests.memory",
-        ] {
+        for resource in ["limits.cpu", "limits.memory", "requests.cpu", "requests.memory"] {
             let (part, what) = resource.split_once('.').unwrap_or_default();
             let states = |container: &Value| !container["resources"][part][what].is_null();
-            if !hard[resource].is_null()
-                && !object::items(pod, "/spec/containers").iter().all(states)
-            {
+            if !hard[resource].is_null() && !object::items(pod, "/spec/containers").iter().all(states) {
                 let why = format!("failed quota: {}: must specify {resource}", key.name);
                 return Err(ApiStatus::forbidden(kind, object::name(pod), &why));
             }
@@ -151,24 +115,17 @@ fn within_quota(store: &Store, kind: &Kind, pod: &Value) -> Answer<()> {
 
 fn default_pod(pod: &mut Value) {
     let spec = object::map_at(pod, "spec");
-    spec.entry("restartPolicy")
-        .or_insert_with(|| json!("Always"));
-    spec.entry("terminationGracePeriodSeconds")
-        .or_insert_with(|| json!(30));
-    spec.entry("schedulerName")
-        .or_insert_with(|| json!("default-scheduler"));
+    spec.entry("restartPolicy").or_insert_with(|| json!("Always"));
+    spec.entry("terminationGracePeriodSeconds").or_insert_with(|| json!(30));
+    spec.entry("schedulerName").or_insert_with(|| json!("default-scheduler"));
     // The two that the server adds to every pod, with five minutes each.
-    for key in [
-        "node.kubernetes.io/not-ready",
-        "node.kubernetes.io/unreachable",
-    ] {
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
         let Some(list) = tolerations.as_array_mut() else {
             continue;
         };
         let covers = |it: &Value| {
-            (it["key"] == key || it["key"].is_null())
-                && (it["effect"] == "NoExecute" || it["effect"].is_null())
+            (it["key"] == key || it["key"].is_null()) && (it["effect"] == "NoExecute" || it["effect"].is_null())
         };
         if !list.iter().any(covers) {
             list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
@@ -184,15 +141,9 @@ fn default_job(job: &mut Value) {
     spec.entry("backoffLimit").or_insert_with(|| json!(6));
     spec.entry("completions").or_insert_with(|| json!(1));
     spec.entry("parallelism").or_insert_with(|| json!(1));
-    spec.insert(
-        "selector".to_owned(),
-        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}),
-    );
+    spec.insert("selector".to_owned(), json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
     let template = object::map_at(&mut job["spec"], "template");
-    let labels = object::map_at(
-        template.entry("metadata").or_insert_with(|| json!({})),
-        "labels",
-    );
+    let labels = object::map_at(template.entry("metadata").or_insert_with(|| json!({})), "labels");
     labels.insert("batch.kubernetes.io/controller-uid".to_owned(), json!(uid));
     labels.insert("batch.kubernetes.io/job-name".to_owned(), json!(name));
     labels.insert("job-name".to_owned(), json!(name));
@@ -212,8 +163,7 @@ pub fn tolerates(tolerations: &[Value], taint: &Value) -> bool {
 
 /// Whether a node satisfies a pod's node selector and required node affinity.
 pub fn node_fits(pod_spec: &Value, node: &Value) -> bool {
-    let selected =
-        LabelSelector::of_object(&json!({"matchLabels": pod_spec["nodeSelector"]})).matches(node);
+    let selected = LabelSelector::of_object(&json!({"matchLabels": pod_spec["nodeSelector"]})).matches(node);
     let terms = object::items(
         pod_spec,
         "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms",
@@ -222,9 +172,7 @@ pub fn node_fits(pod_spec: &Value, node: &Value) -> bool {
         let by_field = object::items(term, "/matchFields")
             .iter()
             .all(|field| object::strings(field, "/values").contains(&object::name(node)));
-        by_field
-            && LabelSelector::of_object(&json!({"matchExpressions": term["matchExpressions"]}))
-                .matches(node)
+        by_field && LabelSelector::of_object(&json!({"matchExpressions": term["matchExpressions"]})).matches(node)
     };
     selected && (terms.is_empty() || terms.iter().any(term_fits))
 }

@@ -14,16 +14,10 @@ use super::{create, object, strategic};
 pub fn apply(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_>) -> Answer {
     let kind = key.kind();
     if request.field_manager.is_empty() {
-        return Err(ApiStatus::new(
-            400,
-            "metadata.fieldManager: Required value: is required for apply patch",
-        ));
+        return Err(ApiStatus::new(400, "metadata.fieldManager: Required value: is required for apply patch"));
     }
     if request.body.get("kind").is_none() || request.body.get("apiVersion").is_none() {
-        return Err(ApiStatus::new(
-            400,
-            "invalid object type: apiVersion and kind are required for apply patch",
-        ));
+        return Err(ApiStatus::new(400, "invalid object type: apiVersion and kind are required for apply patch"));
     }
     let leaves = leaves_of(&request.body);
     let Some(old) = store.find(key).cloned() else {
@@ -39,24 +33,13 @@ pub fn apply(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_
         .iter()
         .filter(|(path, value)| old.pointer(path).is_some_and(|has| has != *value))
         .filter_map(|(path, _)| {
-            let other = owners
-                .get(path)
-                .filter(|owner| owner.as_str() != request.field_manager)?;
-            Some(format!(
-                "conflict with {other:?}: .{}",
-                path.trim_start_matches('/').replace('/', ".")
-            ))
+            let other = owners.get(path).filter(|owner| owner.as_str() != request.field_manager)?;
+            Some(format!("conflict with {other:?}: .{}", path.trim_start_matches('/').replace('/', ".")))
         })
         .collect();
     if !conflicts.is_empty() && !request.force {
-        let message = format!(
-            "Apply failed with {} conflict(s): {}",
-            conflicts.len(),
-            conflicts.join(", ")
-        );
-        return Err(
-            ApiStatus::new(409, message).because("FieldManagerConflict", conflicts.join(", "))
-        );
+        let message = format!("Apply failed with {} conflict(s): {}", conflicts.len(), conflicts.join(", "));
+        return Err(ApiStatus::new(409, message).because("FieldManagerConflict", conflicts.join(", ")));
     }
     let mut new = old.clone();
     for (path, owner) in &owners {
@@ -73,12 +56,7 @@ pub fn apply(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_
     Ok(stored)
 }
 
-fn remember(
-    store: &mut Store,
-    uid: &str,
-    leaves: BTreeMap<String, Value>,
-    request: &PatchRequest<'_>,
-) {
+fn remember(store: &mut Store, uid: &str, leaves: BTreeMap<String, Value>, request: &PatchRequest<'_>) {
     if request.dry_run {
         return;
     }
@@ -106,12 +84,7 @@ fn leaves_of(body: &Value) -> BTreeMap<String, Value> {
     }
     let mut leaves = BTreeMap::new();
     walk(body, "", &mut leaves);
-    let identity = [
-        "/apiVersion",
-        "/kind",
-        "/metadata/name",
-        "/metadata/namespace",
-    ];
+    let identity = ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"];
     leaves.retain(|path, _| !identity.contains(&path.as_str()));
     leaves
 }

@@ -45,13 +45,7 @@ pub struct Grant {
 
 impl std::fmt::Display for Grant {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            out,
-            "{}: {} {}",
-            self.role,
-            self.verb,
-            qualify(&self.resource, &self.group)
-        )?;
+        write!(out, "{}: {} {}", self.role, self.verb, qualify(&self.resource, &self.group))?;
         if !self.names.is_empty() {
             write!(out, " named {}", self.names.join(", "))?;
         }
@@ -66,10 +60,7 @@ impl Grant {
     fn allows(&self, asked: &Attributes) -> bool {
         let fits = |granted: &str, wanted: &str| granted == "*" || granted == wanted;
         let named = self.names.is_empty() || self.names.contains(&asked.name);
-        let here = self
-            .namespace
-            .as_ref()
-            .is_none_or(|namespace| *namespace == asked.namespace);
+        let here = self.namespace.as_ref().is_none_or(|namespace| *namespace == asked.namespace);
         fits(&self.verb, &asked.verb)
             && fits(&self.group, &asked.group)
             && fits(&self.resource, &asked.resource)
@@ -88,26 +79,11 @@ pub struct Rbac {
 impl Rbac {
     /// Collects what the manifests (Roles, `ClusterRoles` and their bindings) grant a service account.
     pub fn of_manifests(manifests: &[Value], namespace: &str, account: &str) -> Self {
-        let is_ours = |binding: &&Value| {
-            object::items(binding, "/subjects")
-                .iter()
-                .any(|it| subject_is(it, namespace, account))
-        };
-        let roles = manifests
-            .iter()
-            .filter(|it| matches!(object::text(it, "/kind"), "Role" | "ClusterRole"));
-        let roles: BTreeMap<_, _> = roles
-            .map(|role| {
-                (
-                    (
-                        object::text(role, "/kind"),
-                        role_home(role),
-                        object::name(role),
-                    ),
-                    role,
-                )
-            })
-            .collect();
+        let is_ours =
+            |binding: &&Value| object::items(binding, "/subjects").iter().any(|it| subject_is(it, namespace, account));
+        let roles = manifests.iter().filter(|it| matches!(object::text(it, "/kind"), "Role" | "ClusterRole"));
+        let roles: BTreeMap<_, _> =
+            roles.map(|role| ((object::text(role, "/kind"), role_home(role), object::name(role)), role)).collect();
         let mut grants = Vec::new();
         for binding in manifests.iter().filter(is_ours) {
             let everywhere = match object::text(binding, "/kind") {
@@ -116,28 +92,16 @@ impl Rbac {
                 _ => continue,
             };
             let kind = object::text(binding, "/roleRef/kind");
-            let home = if kind == "Role" {
-                object::namespace(binding)
-            } else {
-                ""
-            };
-            let Some(role) = roles.get(&(kind, home, object::text(binding, "/roleRef/name")))
-            else {
+            let home = if kind == "Role" { object::namespace(binding) } else { "" };
+            let Some(role) = roles.get(&(kind, home, object::text(binding, "/roleRef/name"))) else {
                 continue;
             };
             let scope = (!everywhere).then(|| object::namespace(binding).to_owned());
             for rule in object::items(role, "/rules") {
-                grants.extend(grants_of(
-                    &format!("{kind}/{}", object::name(role)),
-                    scope.as_ref(),
-                    rule,
-                ));
+                grants.extend(grants_of(&format!("{kind}/{}", object::name(role)), scope.as_ref(), rule));
             }
         }
-        Self {
-            grants,
-            used: Mutex::default(),
-        }
+        Self { grants, used: Mutex::default() }
     }
 
     /// Every grant.
@@ -148,35 +112,18 @@ impl Rbac {
     /// The same account with one grant taken away.
     #[must_use]
     pub fn without(&self, grant: &Grant) -> Self {
-        Self {
-            grants: self
-                .grants
-                .iter()
-                .filter(|it| *it != grant)
-                .cloned()
-                .collect(),
-            used: Mutex::default(),
-        }
+        Self { grants: self.grants.iter().filter(|it| *it != grant).cloned().collect(), used: Mutex::default() }
     }
 
     /// The grants that no request has needed so far.
     pub fn unused(&self) -> Vec<Grant> {
         let used = self.used.lock().expect("no holder panics");
-        self.grants
-            .iter()
-            .filter(|grant| !used.contains(grant))
-            .cloned()
-            .collect()
+        self.grants.iter().filter(|grant| !used.contains(grant)).cloned().collect()
     }
 
     /// The grants that some request has needed so far.
     pub fn used(&self) -> Vec<Grant> {
-        self.used
-            .lock()
-            .expect("no holder panics")
-            .iter()
-            .cloned()
-            .collect()
+        self.used.lock().expect("no holder panics").iter().cloned().collect()
     }
 
     /// The first grant that allows the request.
@@ -188,32 +135,20 @@ impl Rbac {
         let Some(grant) = self.allows(wanted) else {
             return false;
         };
-        self.used
-            .lock()
-            .expect("no holder panics")
-            .insert(grant.clone());
+        self.used.lock().expect("no holder panics").insert(grant.clone());
         true
     }
 
     /// The rules that hold in a namespace, as `SelfSubjectRulesReview` lists them.
     pub fn rules_in(&self, namespace: &str) -> Vec<Value> {
-        let holds = |grant: &&Grant| {
-            grant
-                .namespace
-                .as_deref()
-                .is_none_or(|home| home == namespace)
-        };
+        let holds = |grant: &&Grant| grant.namespace.as_deref().is_none_or(|home| home == namespace);
         let rule = |grant: &Grant| json!({"apiGroups": [grant.group], "resources": [grant.resource], "verbs": [grant.verb], "resourceNames": grant.names});
         self.grants.iter().filter(holds).map(rule).collect()
     }
 }
 
 fn role_home(role: &Value) -> &str {
-    if role["kind"] == "Role" {
-        object::namespace(role)
-    } else {
-        ""
-    }
+    if role["kind"] == "Role" { object::namespace(role) } else { "" }
 }
 
 fn subject_is(subject: &Value, namespace: &str, account: &str) -> bool {
@@ -228,12 +163,7 @@ fn subject_is(subject: &Value, namespace: &str, account: &str) -> bool {
 }
 
 fn grants_of(holder: &str, namespace: Option<&String>, rule: &Value) -> Vec<Grant> {
-    let list = |field: &str| {
-        object::strings(rule, field)
-            .into_iter()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
+    let list = |field: &str| object::strings(rule, field).into_iter().map(str::to_owned).collect::<Vec<_>>();
     let mut grants = Vec::new();
     for group in list("/apiGroups") {
         for resource in list("/resources") {
@@ -264,18 +194,12 @@ pub struct Identity {
 impl Identity {
     /// May do everything.
     pub fn admin() -> Self {
-        Self {
-            user: "system:admin".to_owned(),
-            rbac: None,
-        }
+        Self { user: "system:admin".to_owned(), rbac: None }
     }
 
     /// A service account with these grants.
     pub fn service_account(namespace: &str, name: &str, rbac: Arc<Rbac>) -> Self {
-        Self {
-            user: format!("system:serviceaccount:{namespace}:{name}"),
-            rbac: Some(rbac),
-        }
+        Self { user: format!("system:serviceaccount:{namespace}:{name}"), rbac: Some(rbac) }
     }
 
     /// Whether the identity may do this; notes the grant as used.
@@ -288,15 +212,8 @@ impl Identity {
         if self.may(asked) {
             return Ok(());
         }
-        let head = qualify(
-            asked.resource.split('/').next().unwrap_or_default(),
-            &asked.group,
-        );
-        let head = if asked.name.is_empty() {
-            head
-        } else {
-            format!("{head} \"{}\"", asked.name)
-        };
+        let head = qualify(asked.resource.split('/').next().unwrap_or_default(), &asked.group);
+        let head = if asked.name.is_empty() { head } else { format!("{head} \"{}\"", asked.name) };
         let scope = if asked.namespace.is_empty() {
             "at the cluster scope".to_owned()
         } else {
@@ -307,8 +224,7 @@ impl Identity {
             self.user, asked.verb, asked.resource, asked.group
         );
         let mut refusal = ApiStatus::new(403, message);
-        refusal.body["details"] =
-            json!({"name": asked.name, "group": asked.group, "kind": asked.resource});
+        refusal.body["details"] = json!({"name": asked.name, "group": asked.group, "kind": asked.resource});
         Err(refusal)
     }
 }
@@ -332,11 +248,8 @@ pub fn attributes(call: &Call, target: &Target) -> Option<Attributes> {
             name: list::pinned_name(call.parameter("fieldSelector")).to_owned(),
         }),
         Target::Object { key, subresource } => {
-            let resource = if subresource.is_empty() {
-                key.plural.to_owned()
-            } else {
-                format!("{}/{subresource}", key.plural)
-            };
+            let resource =
+                if subresource.is_empty() { key.plural.to_owned() } else { format!("{}/{subresource}", key.plural) };
             Some(Attributes {
                 verb: match call.method {
                     Method::POST => "create",
@@ -349,11 +262,7 @@ pub fn attributes(call: &Call, target: &Target) -> Option<Attributes> {
                 group: key.kind().group.to_owned(),
                 resource,
                 // A Namespace is its own namespace to the authorizer.
-                namespace: if key.plural == "namespaces" {
-                    key.name.clone()
-                } else {
-                    key.namespace.clone()
-                },
+                namespace: if key.plural == "namespaces" { key.name.clone() } else { key.namespace.clone() },
                 name: key.name.clone(),
             })
         }

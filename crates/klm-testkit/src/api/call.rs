@@ -50,25 +50,13 @@ pub struct Call {
 impl Call {
     /// Reads a request whose body has arrived.
     pub fn read<B>(request: &Request<B>, body: Vec<u8>) -> Self {
-        let header = |name| {
-            request
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
-        };
-        let content_type = header(http::header::CONTENT_TYPE)
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim();
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = header(http::header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
         let query = request.uri().query().unwrap_or_default();
         Self {
             method: request.method().clone(),
             path: request.uri().path().trim_end_matches('/').to_owned(),
-            query: form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
+            query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             accept: header(http::header::ACCEPT).to_owned(),
             content_type: content_type.to_owned(),
             body,
@@ -91,11 +79,8 @@ impl Call {
 
     /// Whether the client asked that nothing be stored.
     pub fn is_dry_run(&self) -> bool {
-        let in_body = || {
-            self.json().is_ok_and(|body| {
-                !body["dryRun"].is_null() || !body["deleteOptions"]["dryRun"].is_null()
-            })
-        };
+        let in_body =
+            || self.json().is_ok_and(|body| !body["dryRun"].is_null() || !body["deleteOptions"]["dryRun"].is_null());
         self.parameter("dryRun") == "All" || (self.changes_state() && in_body())
     }
 
@@ -150,33 +135,19 @@ impl Call {
             [plural] => {
                 let kind = kinds::by_path(group, version, plural)?;
                 let namespace = namespace.to_owned();
-                (kind.namespaced || namespace.is_empty())
-                    .then_some(Target::Collection { kind, namespace })
+                (kind.namespaced || namespace.is_empty()).then_some(Target::Collection { kind, namespace })
             }
             [plural, name] => object(group, version, plural, namespace, name, ""),
-            [plural, name, subresource] => {
-                object(group, version, plural, namespace, name, subresource)
-            }
+            [plural, name, subresource] => object(group, version, plural, namespace, name, subresource),
             _ => None,
         }
     }
 }
 
-fn object(
-    group: &str,
-    version: &str,
-    plural: &str,
-    namespace: &str,
-    name: &str,
-    sub: &str,
-) -> Option<Target> {
+fn object(group: &str, version: &str, plural: &str, namespace: &str, name: &str, sub: &str) -> Option<Target> {
     let kind = kinds::by_path(group, version, plural)?;
     let known = sub.is_empty() || kind.subresources.contains(&sub);
-    let name = percent_encoding::percent_decode_str(name)
-        .decode_utf8()
-        .ok()?;
-    (known && kind.namespaced != namespace.is_empty()).then(|| Target::Object {
-        key: Key::new(kind, namespace, &name),
-        subresource: sub.to_owned(),
-    })
+    let name = percent_encoding::percent_decode_str(name).decode_utf8().ok()?;
+    (known && kind.namespaced != namespace.is_empty())
+        .then(|| Target::Object { key: Key::new(kind, namespace, &name), subresource: sub.to_owned() })
 }

@@ -36,8 +36,7 @@ pub struct DeleteOptions {
 impl DeleteOptions {
     /// Reads a `DeleteOptions` object.
     pub fn of(body: &Value) -> Self {
-        let text =
-            |pointer| Some(object::text(body, pointer).to_owned()).filter(|text| !text.is_empty());
+        let text = |pointer| Some(object::text(body, pointer).to_owned()).filter(|text| !text.is_empty());
         Self {
             uid: text("/preconditions/uid"),
             resource_version: text("/preconditions/resourceVersion"),
@@ -51,17 +50,11 @@ impl DeleteOptions {
     pub fn check(&self, kind: &Kind, object: &Value) -> Answer<()> {
         let has = object::uid(object);
         if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != has) {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {has}"
-            );
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {has}");
             return Err(ApiStatus::conflict(kind, object::name(object), &why));
         }
         let has = object::text(object, "/metadata/resourceVersion");
-        if let Some(version) = self
-            .resource_version
-            .as_deref()
-            .filter(|version| *version != has)
-        {
+        if let Some(version) = self.resource_version.as_deref().filter(|version| *version != has) {
             let why = format!(
                 "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {has}"
             );
@@ -84,28 +77,19 @@ impl Propagation {
 
     /// What the server does when the client doesn't say. Jobs orphan their pods: a trap of `batch/v1`.
     fn default_of(kind: &Kind) -> Self {
-        if kind.plural == "jobs" {
-            Self::Orphan
-        } else {
-            Self::Background
-        }
+        if kind.plural == "jobs" { Self::Orphan } else { Self::Background }
     }
 }
 
 /// Begins the deletion of one object. The answer is the object while it is still there, else a `Status`.
 pub fn delete(store: &mut Store, key: &Key, options: &DeleteOptions) -> Answer {
     let kind = key.kind();
-    let object = store
-        .find(key)
-        .cloned()
-        .ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
+    let object = store.find(key).cloned().ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
     options.check(kind, &object)?;
     if options.dry_run {
         return Ok(object);
     }
-    let propagation = options
-        .propagation
-        .unwrap_or_else(|| Propagation::default_of(kind));
+    let propagation = options.propagation.unwrap_or_else(|| Propagation::default_of(kind));
     match propagation {
         Propagation::Orphan => orphan_dependents(store, object::uid(&object)),
         Propagation::Foreground if has_dependents(store, object::uid(&object)) => {
@@ -114,15 +98,10 @@ pub fn delete(store: &mut Store, key: &Key, options: &DeleteOptions) -> Answer {
         _ => {}
     }
     let grace = grace_of(kind, &object, options);
-    let held = store
-        .find(key)
-        .is_some_and(|object| !object::finalizers(object).is_empty());
+    let held = store.find(key).is_some_and(|object| !object::finalizers(object).is_empty());
     if grace > 0 || held || kind.plural == "namespaces" {
         begin(store, key, grace);
-        return store
-            .find(key)
-            .cloned()
-            .ok_or_else(|| ApiStatus::not_found(kind, &key.name));
+        return store.find(key).cloned().ok_or_else(|| ApiStatus::not_found(kind, &key.name));
     }
     store.remove(key);
     Ok(json!({
@@ -133,22 +112,15 @@ pub fn delete(store: &mut Store, key: &Key, options: &DeleteOptions) -> Answer {
 
 /// Only pods that a kubelet runs take time to stop.
 fn grace_of(kind: &Kind, object: &Value, options: &DeleteOptions) -> u64 {
-    let finished = matches!(
-        object::text(object, "/status/phase"),
-        "Succeeded" | "Failed"
-    );
+    let finished = matches!(object::text(object, "/status/phase"), "Succeeded" | "Failed");
     if kind.plural != "pods" || object::text(object, "/spec/nodeName").is_empty() || finished {
         return 0;
     }
-    options
-        .grace
-        .or(object["spec"]["terminationGracePeriodSeconds"].as_u64())
-        .unwrap_or(30)
+    options.grace.or(object["spec"]["terminationGracePeriodSeconds"].as_u64()).unwrap_or(30)
 }
 
 fn begin(store: &mut Store, key: &Key, grace: u64) {
-    let deadline =
-        store.now() + jiff::SignedDuration::from_secs(i64::try_from(grace).unwrap_or(i64::MAX));
+    let deadline = store.now() + jiff::SignedDuration::from_secs(i64::try_from(grace).unwrap_or(i64::MAX));
     let stamp = json!(super::store::whole_seconds(deadline));
     let is_namespace = key.plural == "namespaces";
     store.edit(key, |object| {
@@ -183,10 +155,7 @@ pub fn finish_if_released(store: &mut Store, key: &Key) {
         return;
     };
     let stopped = key.plural != "pods" || object["metadata"]["deletionGracePeriodSeconds"] == 0;
-    if object::is_terminating(object)
-        && object::finalizers(object).is_empty()
-        && stopped
-        && key.plural != "namespaces"
+    if object::is_terminating(object) && object::finalizers(object).is_empty() && stopped && key.plural != "namespaces"
     {
         store.remove(key);
     }
@@ -194,26 +163,15 @@ pub fn finish_if_released(store: &mut Store, key: &Key) {
 
 fn add_finalizer(store: &mut Store, key: &Key, finalizer: &str) {
     store.edit(key, |object| {
-        let mut held: Vec<String> = object::finalizers(object)
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let mut held: Vec<String> = object::finalizers(object).into_iter().map(str::to_owned).collect();
         held.push(finalizer.to_owned());
         object["metadata"]["finalizers"] = json!(held);
     });
 }
 
 fn dependents(store: &Store, uid: &str) -> Vec<Key> {
-    let owned = |object: &Value| {
-        object::items(object, "/metadata/ownerReferences")
-            .iter()
-            .any(|it| it["uid"] == uid)
-    };
-    store
-        .all()
-        .filter(|(_, object)| owned(object))
-        .map(|(key, _)| key.clone())
-        .collect()
+    let owned = |object: &Value| object::items(object, "/metadata/ownerReferences").iter().any(|it| it["uid"] == uid);
+    store.all().filter(|(_, object)| owned(object)).map(|(key, _)| key.clone()).collect()
 }
 
 fn has_dependents(store: &Store, uid: &str) -> bool {
@@ -232,16 +190,10 @@ fn orphan_dependents(store: &mut Store, uid: &str) {
 
 /// One round of the garbage collector: what has lost its owners goes, what waited for its dependents goes.
 pub fn collect_garbage(store: &mut Store) {
-    let lost: Vec<Key> = store
-        .all()
-        .filter(|(key, object)| is_lost(store, key, object))
-        .map(|(key, _)| key.clone())
-        .collect();
+    let lost: Vec<Key> =
+        store.all().filter(|(key, object)| is_lost(store, key, object)).map(|(key, _)| key.clone()).collect();
     for key in lost {
-        let options = DeleteOptions {
-            propagation: Some(Propagation::Background),
-            ..DeleteOptions::default()
-        };
+        let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
         let already = store.find(&key).is_some_and(object::is_terminating);
         if !already {
             // The object may have gone with another one in this round; then there is nothing left to do.
@@ -256,14 +208,8 @@ pub fn collect_garbage(store: &mut Store) {
     for (key, uid) in waiting {
         let left = dependents(store, &uid);
         for dependent in &left {
-            if store
-                .find(dependent)
-                .is_some_and(|object| !object::is_terminating(object))
-            {
-                let options = DeleteOptions {
-                    propagation: Some(Propagation::Background),
-                    ..DeleteOptions::default()
-                };
+            if store.find(dependent).is_some_and(|object| !object::is_terminating(object)) {
+                let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
                 let _ = delete(store, dependent, &options);
             }
         }
@@ -294,10 +240,7 @@ fn is_lost(store: &Store, key: &Key, object: &Value) -> bool {
     }
     owners.iter().all(|owner| {
         let uid = object::uid(&json!({"metadata": owner})).to_owned();
-        let kind = super::kinds::by_manifest(
-            object::text(owner, "/apiVersion"),
-            object::text(owner, "/kind"),
-        );
+        let kind = super::kinds::by_manifest(object::text(owner, "/apiVersion"), object::text(owner, "/kind"));
         let found = kind
             .and_then(|kind| store.get(kind.plural, &key.namespace, object::text(owner, "/name")))
             .is_some_and(|found| object::uid(found) == uid);

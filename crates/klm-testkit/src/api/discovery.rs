@@ -10,16 +10,10 @@ pub fn discover(path: &str, version: &str) -> Answer {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match parts.as_slice() {
         ["version"] => Ok(server_version(version)),
-        ["api"] => {
-            Ok(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}))
-        }
+        ["api"] => Ok(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),
         ["api", version] => resources("", version),
         ["apis"] => {
-            let mut groups: Vec<&str> = KINDS
-                .iter()
-                .map(|kind| kind.group)
-                .filter(|group| !group.is_empty())
-                .collect();
+            let mut groups: Vec<&str> = KINDS.iter().map(|kind| kind.group).filter(|group| !group.is_empty()).collect();
             groups.sort_unstable();
             groups.dedup();
             let groups: Vec<Value> = groups.into_iter().filter_map(group_of).collect();
@@ -47,36 +41,18 @@ fn server_version(version: &str) -> Value {
 fn group_of(group: &str) -> Option<Value> {
     let version = KINDS.iter().find(|kind| kind.group == group)?.version;
     let entry = json!({"groupVersion": format!("{group}/{version}"), "version": version});
-    Some(
-        json!({"kind": "APIGroup", "apiVersion": "v1", "name": group, "versions": [entry], "preferredVersion": entry}),
-    )
+    Some(json!({"kind": "APIGroup", "apiVersion": "v1", "name": group, "versions": [entry], "preferredVersion": entry}))
 }
 
 fn resources(group: &str, version: &str) -> Answer {
-    let served: Vec<&Kind> = KINDS
-        .iter()
-        .filter(|kind| kind.group == group && kind.version == version)
-        .collect();
+    let served: Vec<&Kind> = KINDS.iter().filter(|kind| kind.group == group && kind.version == version).collect();
     let first = served.first().ok_or_else(not_found)?;
-    let verbs = [
-        "create",
-        "delete",
-        "deletecollection",
-        "get",
-        "list",
-        "patch",
-        "update",
-        "watch",
-    ];
+    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
     let mut entries = Vec::new();
     for kind in &served {
         let entry = |name: String| json!({"name": name, "singularName": kind.kind.to_lowercase(), "namespaced": kind.namespaced, "kind": kind.kind, "verbs": verbs});
         entries.push(entry(kind.plural.to_owned()));
-        entries.extend(
-            kind.subresources
-                .iter()
-                .map(|sub| entry(format!("{}/{sub}", kind.plural))),
-        );
+        entries.extend(kind.subresources.iter().map(|sub| entry(format!("{}/{sub}", kind.plural))));
     }
     Ok(
         json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(), "resources": entries}),

@@ -13,10 +13,7 @@ const VIOLATES: &str = "Cannot evict pod as it would violate the pod's disruptio
 /// Evicts a pod, or says why not.
 pub fn evict(store: &mut Store, key: &Key, body: &Value, dry_run: bool) -> Answer {
     let kind = key.kind();
-    let pod = store
-        .find(key)
-        .cloned()
-        .ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
+    let pod = store.find(key).cloned().ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
     refuse_in_terminating_namespace(store, key)?;
     let mut options = DeleteOptions::of(&body["deleteOptions"]);
     options.dry_run |= dry_run;
@@ -28,22 +25,15 @@ pub fn evict(store: &mut Store, key: &Key, body: &Value, dry_run: bool) -> Answe
     if !options.dry_run {
         delete::delete(store, key, &options)?;
     }
-    Ok(
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
-    )
+    Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
 }
 
 fn refuse_in_terminating_namespace(store: &Store, key: &Key) -> Answer<()> {
-    let terminating = store
-        .get("namespaces", "", &key.namespace)
-        .is_some_and(object::is_terminating);
+    let terminating = store.get("namespaces", "", &key.namespace).is_some_and(object::is_terminating);
     if !terminating {
         return Ok(());
     }
-    let why = format!(
-        "unable to create new content in namespace {} because it is being terminated",
-        key.namespace
-    );
+    let why = format!("unable to create new content in namespace {} because it is being terminated", key.namespace);
     let cause = format!("namespace {} is being terminated", key.namespace);
     Err(ApiStatus::forbidden(key.kind(), &key.name, &why).because("NamespaceTerminating", cause))
 }
@@ -58,7 +48,8 @@ fn ask_budgets(store: &mut Store, key: &Key, pod: &Value, dry_run: bool) -> Answ
         [] => return Ok(()),
         [one] => one.clone(),
         _ => {
-            let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+            let why =
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
             return Err(ApiStatus::with_reason(500, "", why));
         }
     };
@@ -68,29 +59,21 @@ fn ask_budgets(store: &mut Store, key: &Key, pod: &Value, dry_run: bool) -> Answ
     let number = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
     let ready = object::condition(pod, "Ready") == Some("True");
     let always_allow = budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow";
-    let healthy_enough =
-        number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
+    let healthy_enough = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
     if !ready && (always_allow || healthy_enough) {
         return Ok(());
     }
     let name = &budget_key.name;
     if number("observedGeneration") < budget["metadata"]["generation"].as_i64().unwrap_or(0) {
         let cause = format!("The disruption budget {name} is still being processed by the server.");
-        return Err(ApiStatus::new(429, VIOLATES)
-            .because("DisruptionBudget", cause)
-            .retry_after(10));
+        return Err(ApiStatus::new(429, VIOLATES).because("DisruptionBudget", cause).retry_after(10));
     }
     let forbid = |why: &str| ApiStatus::forbidden(budget_key.kind(), name, why);
     if number("disruptionsAllowed") < 0 {
         return Err(forbid("pdb disruptions allowed is negative"));
     }
-    if budget["status"]["disruptedPods"]
-        .as_object()
-        .is_some_and(|pods| pods.len() > 2000)
-    {
-        return Err(forbid(
-            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
-        ));
+    if budget["status"]["disruptedPods"].as_object().is_some_and(|pods| pods.len() > 2000) {
+        return Err(forbid("DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
     }
     if number("disruptionsAllowed") == 0 {
         let cause = format!(
@@ -113,16 +96,13 @@ fn ask_budgets(store: &mut Store, key: &Key, pod: &Value, dry_run: bool) -> Answ
 
 /// Whether the budget's selector covers the pod; an empty selector covers every pod of the namespace.
 pub fn covers(budget: &Value, pod: &Value) -> bool {
-    !budget["spec"]["selector"].is_null()
-        && LabelSelector::of_object(&budget["spec"]["selector"]).matches(pod)
+    !budget["spec"]["selector"].is_null() && LabelSelector::of_object(&budget["spec"]["selector"]).matches(pod)
 }
 
 /// What the disruption controller would write: allowed disruptions from the pods as they are now.
 pub fn refresh_budgets(store: &mut Store) {
-    let budgets: Vec<(Key, Value)> = store
-        .of("poddisruptionbudgets")
-        .map(|(key, budget)| (key.clone(), budget.clone()))
-        .collect();
+    let budgets: Vec<(Key, Value)> =
+        store.of("poddisruptionbudgets").map(|(key, budget)| (key.clone(), budget.clone())).collect();
     for (key, budget) in budgets {
         if store.frozen_budgets.contains(object::uid(&budget)) {
             continue;
@@ -136,15 +116,10 @@ pub fn refresh_budgets(store: &mut Store) {
         let expected = i64::try_from(pods.len()).unwrap_or(i64::MAX);
         let healthy = pods
             .iter()
-            .filter(|pod| {
-                object::condition(pod, "Ready") == Some("True") && !object::is_terminating(pod)
-            })
+            .filter(|pod| object::condition(pod, "Ready") == Some("True") && !object::is_terminating(pod))
             .count();
         let healthy = i64::try_from(healthy).unwrap_or(i64::MAX);
-        let desired = match (
-            &budget["spec"]["minAvailable"],
-            &budget["spec"]["maxUnavailable"],
-        ) {
+        let desired = match (&budget["spec"]["minAvailable"], &budget["spec"]["maxUnavailable"]) {
             (Value::Null, Value::Null) => 1,
             (Value::Null, most) => (expected - amount(most, expected)).max(0),
             (least, _) => amount(least, expected),
@@ -159,12 +134,6 @@ pub fn refresh_budgets(store: &mut Store) {
 
 /// A number, or a percentage of the expected pods rounded up.
 fn amount(value: &Value, of: i64) -> i64 {
-    let percent = value
-        .as_str()
-        .and_then(|text| text.strip_suffix('%'))
-        .and_then(|text| text.parse::<i64>().ok());
-    percent.map_or_else(
-        || value.as_i64().unwrap_or(0),
-        |percent| (percent * of + 99) / 100,
-    )
+    let percent = value.as_str().and_then(|text| text.strip_suffix('%')).and_then(|text| text.parse::<i64>().ok());
+    percent.map_or_else(|| value.as_i64().unwrap_or(0), |percent| (percent * of + 99) / 100)
 }

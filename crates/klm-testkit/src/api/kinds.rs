@@ -20,11 +20,7 @@ pub struct Kind {
 impl Kind {
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// `nodes` or `daemonsets.apps`, as the server's messages spell it.
@@ -55,11 +51,7 @@ impl Kind {
 
 /// `name.group`, or the bare name in the core group.
 pub fn qualify(name: &str, group: &str) -> String {
-    if group.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}.{group}")
-    }
+    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
 }
 
 const fn kind(
@@ -70,14 +62,7 @@ const fn kind(
     namespaced: bool,
     subresources: &'static [&'static str],
 ) -> Kind {
-    Kind {
-        group,
-        version,
-        plural,
-        kind,
-        namespaced,
-        subresources,
-    }
+    Kind { group, version, plural, kind, namespaced, subresources }
 }
 
 const STATUS: &[&str] = &["status"];
@@ -89,108 +74,36 @@ const ARGO: &str = "argoproj.io";
 pub static KINDS: &[Kind] = &[
     kind("", "v1", "nodes", "Node", false, STATUS),
     kind("", "v1", "namespaces", "Namespace", false, STATUS),
-    kind(
-        "",
-        "v1",
-        "pods",
-        "Pod",
-        true,
-        &["status", "log", "eviction"],
-    ),
+    kind("", "v1", "pods", "Pod", true, &["status", "log", "eviction"]),
     kind("", "v1", "events", "Event", true, &[]),
     kind("", "v1", "configmaps", "ConfigMap", true, &[]),
     kind("", "v1", "secrets", "Secret", true, &[]),
     kind("", "v1", "serviceaccounts", "ServiceAccount", true, &[]),
     kind("", "v1", "resourcequotas", "ResourceQuota", true, STATUS),
-    kind(
-        "policy",
-        "v1",
-        "poddisruptionbudgets",
-        "PodDisruptionBudget",
-        true,
-        STATUS,
-    ),
+    kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true, STATUS),
     kind("apps", "v1", "daemonsets", "DaemonSet", true, STATUS),
     kind("apps", "v1", "deployments", "Deployment", true, STATUS),
     kind("apps", "v1", "statefulsets", "StatefulSet", true, STATUS),
     kind("apps", "v1", "replicasets", "ReplicaSet", true, STATUS),
-    kind(
-        "apps",
-        "v1",
-        "controllerrevisions",
-        "ControllerRevision",
-        true,
-        &[],
-    ),
+    kind("apps", "v1", "controllerrevisions", "ControllerRevision", true, &[]),
     kind("batch", "v1", "jobs", "Job", true, STATUS),
     kind("coordination.k8s.io", "v1", "leases", "Lease", true, &[]),
-    kind(
-        "node.k8s.io",
-        "v1",
-        "runtimeclasses",
-        "RuntimeClass",
-        false,
-        &[],
-    ),
+    kind("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false, &[]),
     kind(RBAC, "v1", "roles", "Role", true, &[]),
     kind(RBAC, "v1", "rolebindings", "RoleBinding", true, &[]),
     kind(RBAC, "v1", "clusterroles", "ClusterRole", false, &[]),
-    kind(
-        RBAC,
-        "v1",
-        "clusterrolebindings",
-        "ClusterRoleBinding",
-        false,
-        &[],
-    ),
-    kind(
-        AUTHORIZATION,
-        "v1",
-        "selfsubjectaccessreviews",
-        "SelfSubjectAccessReview",
-        false,
-        &[],
-    ),
-    kind(
-        AUTHORIZATION,
-        "v1",
-        "selfsubjectrulesreviews",
-        "SelfSubjectRulesReview",
-        false,
-        &[],
-    ),
+    kind(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", false, &[]),
+    kind(AUTHORIZATION, "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", false, &[]),
+    kind(AUTHORIZATION, "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", false, &[]),
     kind(ARGO, "v1alpha1", "workflows", "Workflow", true, &[]),
-    kind(
-        ARGO,
-        "v1alpha1",
-        "workflowtemplates",
-        "WorkflowTemplate",
-        true,
-        &[],
-    ),
-    kind(
-        ARGO,
-        "v1alpha1",
-        "workflowtaskresults",
-        "WorkflowTaskResult",
-        true,
-        &[],
-    ),
-    kind(
-        "apiextensions.k8s.io",
-        "v1",
-        "customresourcedefinitions",
-        "CustomResourceDefinition",
-        false,
-        STATUS,
-    ),
+    kind(ARGO, "v1alpha1", "workflowtemplates", "WorkflowTemplate", true, &[]),
+    kind(ARGO, "v1alpha1", "workflowtaskresults", "WorkflowTaskResult", true, &[]),
+    kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", false, STATUS),
 ];
 
 /// The resource behind a path's group, version and plural.
 pub fn by_path(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS
-        .iter()
-        .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+    KINDS.iter().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
 }
 
 /// The resource by its plural name.
@@ -200,7 +113,5 @@ pub fn by_plural(plural: &str) -> Option<&'static Kind> {
 
 /// The resource behind a manifest's `apiVersion` and `kind`.
 pub fn by_manifest(api_version: &str, name: &str) -> Option<&'static Kind> {
-    KINDS
-        .iter()
-        .find(|kind| kind.kind == name && kind.api_version() == api_version)
+    KINDS.iter().find(|kind| kind.kind == name && kind.api_version() == api_version)
 }

@@ -30,29 +30,20 @@ pub fn select(store: &Store, kind: &'static Kind, options: &ListOptions<'_>) -> 
     let labels = LabelSelector::parse(options.labels)?;
     let fields = FieldSelector::parse(kind, options.fields)?;
     let in_scope = |key: &Key| options.namespace.is_empty() || key.namespace == options.namespace;
-    let chosen = store
-        .of(kind.plural)
-        .filter(|(key, object)| in_scope(key) && labels.matches(object) && fields.matches(object));
+    let chosen =
+        store.of(kind.plural).filter(|(key, object)| in_scope(key) && labels.matches(object) && fields.matches(object));
     Ok(chosen.map(|(key, _)| key.clone()).collect())
 }
 
 /// The list as the server answers it.
-pub fn list(
-    store: &Store,
-    kind: &'static Kind,
-    options: &ListOptions<'_>,
-    metadata_only: bool,
-) -> Answer {
+pub fn list(store: &Store, kind: &'static Kind, options: &ListOptions<'_>, metadata_only: bool) -> Answer {
     let mut keys = select(store, kind, options)?;
     if !options.after.is_empty() {
         let after = decode(kind, options.after)?;
         keys.retain(|key| *key > after);
     }
     let total = keys.len();
-    let limit = options
-        .limit
-        .filter(|limit| *limit > 0)
-        .unwrap_or(usize::MAX);
+    let limit = options.limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     keys.truncate(limit);
     let mut metadata = json!({"resourceVersion": store.revision().to_string()});
     if let Some(last) = keys.last().filter(|_| total > limit) {
@@ -61,16 +52,10 @@ pub fn list(
             metadata["remainingItemCount"] = json!(total - limit);
         }
     }
-    let items: Vec<Value> = keys
-        .iter()
-        .filter_map(|key| store.find(key))
-        .map(|object| item(kind, object, metadata_only))
-        .collect();
+    let items: Vec<Value> =
+        keys.iter().filter_map(|key| store.find(key)).map(|object| item(kind, object, metadata_only)).collect();
     let (version, name) = if metadata_only {
-        (
-            "meta.k8s.io/v1".to_owned(),
-            "PartialObjectMetadataList".to_owned(),
-        )
+        ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
     } else {
         (kind.api_version(), format!("{}List", kind.kind))
     };
@@ -101,11 +86,8 @@ fn encode(key: &Key) -> String {
 
 fn decode(kind: &'static Kind, token: &str) -> Answer<Key> {
     let malformed = || ApiStatus::new(400, "continue key is not valid");
-    let text = URL_SAFE_NO_PAD
-        .decode(token)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(malformed)?;
+    let text =
+        URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(malformed)?;
     let (namespace, name) = text.split_once('/').ok_or_else(malformed)?;
     Ok(Key::new(kind, namespace, name))
 }
@@ -117,27 +99,11 @@ pub fn wants_metadata_only(accept: &str) -> bool {
 
 /// The name that a field selector pins, which RBAC's `resourceNames` honours on lists.
 pub fn pinned_name(fields: &str) -> &str {
-    fields
-        .split(',')
-        .find_map(|term| term.strip_prefix("metadata.name="))
-        .unwrap_or_default()
-        .trim_start_matches('=')
+    fields.split(',').find_map(|term| term.strip_prefix("metadata.name=")).unwrap_or_default().trim_start_matches('=')
 }
 
 /// Whether an object of a list is a node, pod or other that a label points at: used by fixtures and worlds.
-pub fn labelled<'a>(
-    store: &'a Store,
-    plural: &'a str,
-    namespace: &str,
-    key: &str,
-    value: &str,
-) -> Vec<&'a Value> {
-    let fits = |at: &Key, object: &Value| {
-        at.namespace == namespace && object::label(object, key) == Some(value)
-    };
-    store
-        .of(plural)
-        .filter(|(at, object)| fits(at, object))
-        .map(|(_, object)| object)
-        .collect()
+pub fn labelled<'a>(store: &'a Store, plural: &'a str, namespace: &str, key: &str, value: &str) -> Vec<&'a Value> {
+    let fits = |at: &Key, object: &Value| at.namespace == namespace && object::label(object, key) == Some(value);
+    store.of(plural).filter(|(at, object)| fits(at, object)).map(|(_, object)| object).collect()
 }

@@ -4,10 +4,7 @@ use serde_json::{Map, Value, json};
 
 /// A string somewhere in the object, by JSON pointer; empty when absent.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// `metadata.name`.
@@ -32,18 +29,12 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// An annotation's value.
 pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
-    object
-        .get("metadata")?
-        .get("annotations")?
-        .get(key)?
-        .as_str()
+    object.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }
 
 /// Whether deletion has begun.
 pub fn is_terminating(object: &Value) -> bool {
-    object
-        .pointer("/metadata/deletionTimestamp")
-        .is_some_and(|stamp| !stamp.is_null())
+    object.pointer("/metadata/deletionTimestamp").is_some_and(|stamp| !stamp.is_null())
 }
 
 /// `metadata.finalizers`.
@@ -53,25 +44,17 @@ pub fn finalizers(object: &Value) -> Vec<&str> {
 
 /// A list of strings by JSON pointer.
 pub fn strings<'a>(object: &'a Value, pointer: &str) -> Vec<&'a str> {
-    items(object, pointer)
-        .iter()
-        .filter_map(Value::as_str)
-        .collect()
+    items(object, pointer).iter().filter_map(Value::as_str).collect()
 }
 
 /// A list by JSON pointer; empty when absent.
 pub fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The owner that controls the object.
 pub fn controller(object: &Value) -> Option<&Value> {
-    items(object, "/metadata/ownerReferences")
-        .iter()
-        .find(|owner| owner["controller"] == true)
+    items(object, "/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true)
 }
 
 /// The map under a key, made when absent.
@@ -103,10 +86,7 @@ pub fn set_annotation(object: &mut Value, key: &str, value: &str) {
 
 /// The status of a condition, for example `True`.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
-    items(object, "/status/conditions")
-        .iter()
-        .find(|it| it["type"] == kind)
-        .and_then(|it| it["status"].as_str())
+    items(object, "/status/conditions").iter().find(|it| it["type"] == kind).and_then(|it| it["status"].as_str())
 }
 
 /// Removes nulls from maps, as the server does with what a client sends.

@@ -14,10 +14,7 @@ pub fn patch(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_
     if request.content_type == "application/apply-patch+yaml" {
         return apply::apply(store, key, door, request);
     }
-    let old = store
-        .find(key)
-        .cloned()
-        .ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
+    let old = store.find(key).cloned().ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
     let mut new = old.clone();
     match request.content_type {
         "application/merge-patch+json" => json_patch::merge(&mut new, &request.body),
@@ -62,27 +59,12 @@ fn unsupported(kind: &Kind, request: &PatchRequest<'_>) -> ApiStatus {
 }
 
 fn json_patch_of(kind: &Kind, key: &Key, old: &Value, body: &Value) -> Answer {
-    let malformed = |error: &dyn std::fmt::Display| {
-        ApiStatus::new(400, format!("the patch is malformed: {error}"))
-    };
-    let patch: json_patch::Patch =
-        serde_json::from_value(body.clone()).map_err(|error| malformed(&error))?;
+    let malformed = |error: &dyn std::fmt::Display| ApiStatus::new(400, format!("the patch is malformed: {error}"));
+    let patch: json_patch::Patch = serde_json::from_value(body.clone()).map_err(|error| malformed(&error))?;
     let mut new = old.clone();
     // A failed `test`, and a path that is not there, are both a 422 with this sentence and no detail.
-    json_patch::patch(&mut new, &patch).map_err(|_| {
-        ApiStatus::new(
-            422,
-            "the server rejected our request due to an error in our request",
-        )
-    })?;
+    json_patch::patch(&mut new, &patch)
+        .map_err(|_| ApiStatus::new(422, "the server rejected our request due to an error in our request"))?;
     let renamed = object::name(&new) != key.name;
-    if renamed {
-        Err(ApiStatus::invalid(
-            kind,
-            &key.name,
-            "metadata.name: field is immutable",
-        ))
-    } else {
-        Ok(new)
-    }
+    if renamed { Err(ApiStatus::invalid(kind, &key.name, "metadata.name: field is immutable")) } else { Ok(new) }
 }

@@ -13,27 +13,16 @@ pub fn review(kind: &Kind, body: &Value, identity: &Identity) -> Value {
     answer["kind"] = json!(kind.kind);
     if kind.plural == "selfsubjectrulesreviews" {
         let namespace = object::text(body, "/spec/namespace");
-        let all = || {
-            vec![
-                json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"], "resourceNames": []}),
-            ]
-        };
-        let rules = identity
-            .rbac
-            .as_ref()
-            .map_or_else(all, |rbac| rbac.rules_in(namespace));
-        answer["status"] =
-            json!({"resourceRules": rules, "nonResourceRules": [], "incomplete": false});
+        let all = || vec![json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"], "resourceNames": []})];
+        let rules = identity.rbac.as_ref().map_or_else(all, |rbac| rbac.rules_in(namespace));
+        answer["status"] = json!({"resourceRules": rules, "nonResourceRules": [], "incomplete": false});
         return answer;
     }
     let wanted = &body["spec"]["resourceAttributes"];
     let text = |field: &str| object::text(wanted, &format!("/{field}")).to_owned();
     let subresource = text("subresource");
-    let resource = if subresource.is_empty() {
-        text("resource")
-    } else {
-        format!("{}/{subresource}", text("resource"))
-    };
+    let resource =
+        if subresource.is_empty() { text("resource") } else { format!("{}/{subresource}", text("resource")) };
     let asked = Attributes {
         verb: text("verb"),
         group: text("group"),
@@ -42,10 +31,7 @@ pub fn review(kind: &Kind, body: &Value, identity: &Identity) -> Value {
         name: text("name"),
     };
     // Asking is not using: a grant that is only ever asked about stays unused.
-    let allowed = identity
-        .rbac
-        .as_ref()
-        .is_none_or(|rbac| wanted.is_null() || rbac.allows(&asked).is_some());
+    let allowed = identity.rbac.as_ref().is_none_or(|rbac| wanted.is_null() || rbac.allows(&asked).is_some());
     answer["status"] = json!({"allowed": allowed});
     answer
 }

@@ -40,10 +40,7 @@ impl LabelSelector {
         }
         for expression in object::items(selector, "/matchExpressions") {
             let key = object::text(expression, "/key").to_owned();
-            let values = object::strings(expression, "/values")
-                .into_iter()
-                .map(str::to_owned)
-                .collect();
+            let values = object::strings(expression, "/values").into_iter().map(str::to_owned).collect();
             requirements.push(match object::text(expression, "/operator") {
                 "In" => Requirement::In(key, values),
                 "NotIn" => Requirement::NotIn(key, values),
@@ -56,9 +53,7 @@ impl LabelSelector {
 
     /// Whether the object's labels satisfy every requirement.
     pub fn matches(&self, object: &Value) -> bool {
-        self.0
-            .iter()
-            .all(|requirement| requirement.holds(|key| object::label(object, key)))
+        self.0.iter().all(|requirement| requirement.holds(|key| object::label(object, key)))
     }
 
     /// Whether nothing is required.
@@ -69,9 +64,7 @@ impl LabelSelector {
 
 impl Requirement {
     fn holds<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
-        let listed = |key: &str, values: &[String]| {
-            label(key).map(|has| values.iter().any(|value| value == has))
-        };
+        let listed = |key: &str, values: &[String]| label(key).map(|has| values.iter().any(|value| value == has));
         let number = |key: &str| label(key).and_then(|has| has.parse::<i64>().ok());
         match self {
             Self::Exists(key) => label(key).is_some(),
@@ -112,10 +105,7 @@ fn parse_requirement(text: &str) -> Answer<Requirement> {
         return Ok(Requirement::Absent(key_of(key)?));
     }
     for (sign, build) in [
-        (
-            "!=",
-            Requirement::NotIn as fn(String, Vec<String>) -> Requirement,
-        ),
+        ("!=", Requirement::NotIn as fn(String, Vec<String>) -> Requirement),
         ("==", Requirement::In),
         ("=", Requirement::In),
     ] {
@@ -123,15 +113,9 @@ fn parse_requirement(text: &str) -> Answer<Requirement> {
             return Ok(build(key_of(key)?, vec![value_of(value)?]));
         }
     }
-    for (sign, build) in [
-        ('>', Requirement::Greater as fn(String, i64) -> Requirement),
-        ('<', Requirement::Less),
-    ] {
+    for (sign, build) in [('>', Requirement::Greater as fn(String, i64) -> Requirement), ('<', Requirement::Less)] {
         if let Some((key, value)) = text.split_once(sign) {
-            return Ok(build(
-                key_of(key)?,
-                value.trim().parse().map_err(|_| unparsable(text))?,
-            ));
+            return Ok(build(key_of(key)?, value.trim().parse().map_err(|_| unparsable(text))?));
         }
     }
     if let Some(list) = text.strip_suffix(')') {
@@ -149,24 +133,14 @@ fn parse_requirement(text: &str) -> Answer<Requirement> {
 
 fn key_of(text: &str) -> Answer<String> {
     let key = text.trim();
-    let (prefix, name) = key
-        .rsplit_once('/')
-        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let prefix_is_fine = prefix.is_none_or(super::validate::is_subdomain);
-    if prefix_is_fine && super::validate::is_label_name(name) {
-        Ok(key.to_owned())
-    } else {
-        Err(unparsable(text))
-    }
+    if prefix_is_fine && super::validate::is_label_name(name) { Ok(key.to_owned()) } else { Err(unparsable(text)) }
 }
 
 fn value_of(text: &str) -> Answer<String> {
     let value = text.trim();
-    if value.is_empty() || super::validate::is_label_name(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(unparsable(text))
-    }
+    if value.is_empty() || super::validate::is_label_name(value) { Ok(value.to_owned()) } else { Err(unparsable(text)) }
 }
 
 fn unparsable(text: &str) -> ApiStatus {
@@ -184,27 +158,15 @@ impl FieldSelector {
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (field, wanted, value) = if let Some((field, value)) = part.split_once("!=") {
                 (field, false, value)
-            } else if let Some((field, value)) =
-                part.split_once("==").or_else(|| part.split_once('='))
-            {
+            } else if let Some((field, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
                 (field, true, value)
             } else {
-                return Err(ApiStatus::new(
-                    400,
-                    format!("invalid field selector: {part:?}"),
-                ));
+                return Err(ApiStatus::new(400, format!("invalid field selector: {part:?}")));
             };
             if !supported(kind).contains(&field) {
-                return Err(ApiStatus::new(
-                    400,
-                    format!("field label not supported: {field}"),
-                ));
+                return Err(ApiStatus::new(400, format!("field label not supported: {field}")));
             }
-            terms.push((
-                format!("/{}", field.replace('.', "/")),
-                wanted,
-                value.to_owned(),
-            ));
+            terms.push((format!("/{}", field.replace('.', "/")), wanted, value.to_owned()));
         }
         Ok(Self(terms))
     }
@@ -212,18 +174,12 @@ impl FieldSelector {
     /// Whether the object satisfies every term.
     pub fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|(pointer, wanted, value)| {
-            let has = object
-                .pointer(pointer)
-                .map_or(String::new(), |found| match found {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                });
+            let has = object.pointer(pointer).map_or(String::new(), |found| match found {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
             // `spec.unschedulable=false` is how an absent boolean reads.
-            let has = if has.is_empty() && pointer == "/spec/unschedulable" {
-                "false".to_owned()
-            } else {
-                has
-            };
+            let has = if has.is_empty() && pointer == "/spec/unschedulable" { "false".to_owned() } else { has };
             (has == *value) == *wanted
         })
     }
@@ -269,9 +225,7 @@ mod tests {
     use serde_json::json;
 
     fn matches(selector: &str, labels: &Value) -> bool {
-        LabelSelector::parse(selector)
-            .unwrap()
-            .matches(&json!({"metadata": {"labels": labels}}))
+        LabelSelector::parse(selector).unwrap().matches(&json!({"metadata": {"labels": labels}}))
     }
 
     #[test]
@@ -292,10 +246,7 @@ mod tests {
             ("size>6", true),
             ("size<7", false),
             ("pool>6", false),
-            (
-                "katacontainers.io/kata-runtime=true,pool in (kata),size",
-                true,
-            ),
+            ("katacontainers.io/kata-runtime=true,pool in (kata),size", true),
         ] {
             assert_eq!(matches(selector, &labels), expected, "{selector}");
         }
@@ -303,15 +254,7 @@ mod tests {
 
     #[test]
     fn a_malformed_selector_is_refused() {
-        for selector in [
-            "pool=a b",
-            "pool in (a",
-            "pool has (a)",
-            "a=b,,c",
-            "-a",
-            "size>x",
-            "a/b/c=d",
-        ] {
+        for selector in ["pool=a b", "pool in (a", "pool has (a)", "a=b,,c", "-a", "size>x", "a/b/c=d"] {
             assert!(LabelSelector::parse(selector).is_err(), "{selector}");
         }
     }
@@ -320,11 +263,6 @@ mod tests {
     fn an_unsupported_field_is_refused() {
         let pods = crate::api::kinds::by_plural("pods").unwrap();
         assert!(FieldSelector::parse(pods, "spec.nodeName=worker-1,status.phase!=Failed").is_ok());
-        assert_eq!(
-            FieldSelector::parse(pods, "spec.runtimeClassName=kata")
-                .unwrap_err()
-                .code,
-            400
-        );
+        assert_eq!(FieldSelector::parse(pods, "spec.runtimeClassName=kata").unwrap_err().code, 400);
     }
 }

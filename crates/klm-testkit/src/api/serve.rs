@@ -48,16 +48,10 @@ pub fn serve(
     logs: Logs<'_>,
 ) -> Result<Answer<Served>, Unknown> {
     let Some(target) = call.target() else {
-        return Err(Unknown(format!(
-            "no such route: {} {}",
-            call.method, call.path
-        )));
+        return Err(Unknown(format!("no such route: {} {}", call.method, call.path)));
     };
     if !matches!(call.parameter("watch"), "" | "0" | "false") {
-        return Err(Unknown(format!(
-            "watches are not served, poll instead: {} {}",
-            call.method, call.path
-        )));
+        return Err(Unknown(format!("watches are not served, poll instead: {} {}", call.method, call.path)));
     }
     if let Some(asked) = authorize::attributes(call, &target)
         && let Err(refusal) = check(store, call, who, &asked)
@@ -89,33 +83,21 @@ fn check(store: &Store, call: &Call, who: &Identity, asked: &Attributes) -> Answ
     if let Some(Target::Object { key, .. }) = call.target().filter(|_| is_apply)
         && store.find(&key).is_none()
     {
-        who.check(&Attributes {
-            verb: "create".to_owned(),
-            ..asked.clone()
-        })?;
+        who.check(&Attributes { verb: "create".to_owned(), ..asked.clone() })?;
     }
     Ok(())
 }
 
 fn ok(body: Value) -> Served {
-    Served {
-        code: 200,
-        body: Body::Json(body),
-    }
+    Served { code: 200, body: Body::Json(body) }
 }
 
 fn created(body: Value) -> Served {
-    Served {
-        code: 201,
-        ..ok(body)
-    }
+    Served { code: 201, ..ok(body) }
 }
 
 fn not_allowed() -> ApiStatus {
-    ApiStatus::new(
-        405,
-        "the server does not allow this method on the requested resource",
-    )
+    ApiStatus::new(405, "the server does not allow this method on the requested resource")
 }
 
 fn list_of(store: &Store, call: &Call, kind: &'static Kind, namespace: &str) -> Answer<Served> {
@@ -126,36 +108,18 @@ fn list_of(store: &Store, call: &Call, kind: &'static Kind, namespace: &str) -> 
         limit: call.parameter("limit").parse().ok(),
         after: call.parameter("continue"),
     };
-    list::list(
-        store,
-        kind,
-        &options,
-        list::wants_metadata_only(&call.accept),
-    )
-    .map(ok)
+    list::list(store, kind, &options, list::wants_metadata_only(&call.accept)).map(ok)
 }
 
-fn post(
-    store: &mut Store,
-    call: &Call,
-    who: &Identity,
-    kind: &'static Kind,
-    namespace: &str,
-) -> Answer<Served> {
+fn post(store: &mut Store, call: &Call, who: &Identity, kind: &'static Kind, namespace: &str) -> Answer<Served> {
     let body = call.json()?;
     if kind.group == "authorization.k8s.io" {
         return Ok(created(review::review(kind, &body, who)));
     }
-    create::create(store, kind, namespace, body, call.is_dry_run())
-        .map(|stored| created(shaped(call, stored)))
+    create::create(store, kind, namespace, body, call.is_dry_run()).map(|stored| created(shaped(call, stored)))
 }
 
-fn delete_all(
-    store: &mut Store,
-    call: &Call,
-    kind: &'static Kind,
-    namespace: &str,
-) -> Answer<Served> {
+fn delete_all(store: &mut Store, call: &Call, kind: &'static Kind, namespace: &str) -> Answer<Served> {
     let options = ListOptions {
         namespace,
         labels: call.parameter("labelSelector"),
@@ -164,26 +128,18 @@ fn delete_all(
     };
     let how = delete_options(call)?;
     let keys = list::select(store, kind, &options)?;
-    let deleted: Vec<Value> = keys
-        .iter()
-        .filter_map(|key| store.find(key).cloned())
-        .collect();
+    let deleted: Vec<Value> = keys.iter().filter_map(|key| store.find(key).cloned()).collect();
     for key in &keys {
         delete::delete(store, key, &how)?;
     }
     let version = kind.api_version();
-    Ok(ok(
-        json!({"apiVersion": version, "kind": format!("{}List", kind.kind), "metadata": {}, "items": deleted}),
-    ))
+    Ok(ok(json!({"apiVersion": version, "kind": format!("{}List", kind.kind), "metadata": {}, "items": deleted})))
 }
 
 fn on_object(store: &mut Store, call: &Call, key: &Key, door: Door) -> Answer<Served> {
     match call.method {
         Method::GET => {
-            let found = store
-                .find(key)
-                .cloned()
-                .ok_or_else(|| ApiStatus::not_found(key.kind(), &key.name))?;
+            let found = store.find(key).cloned().ok_or_else(|| ApiStatus::not_found(key.kind(), &key.name))?;
             Ok(ok(shaped(call, found)))
         }
         Method::PUT => update::replace(store, key, door, call.json()?, call.is_dry_run()).map(ok),
@@ -197,15 +153,9 @@ fn on_object(store: &mut Store, call: &Call, key: &Key, door: Door) -> Answer<Se
                 force: call.parameter("force") == "true",
             };
             let stored = patch::patch(store, key, door, &request)?;
-            Ok(if existed {
-                ok(shaped(call, stored))
-            } else {
-                created(shaped(call, stored))
-            })
+            Ok(if existed { ok(shaped(call, stored)) } else { created(shaped(call, stored)) })
         }
-        Method::DELETE if door == Door::Main => {
-            delete::delete(store, key, &delete_options(call)?).map(ok)
-        }
+        Method::DELETE if door == Door::Main => delete::delete(store, key, &delete_options(call)?).map(ok),
         _ => Err(not_allowed()),
     }
 }
@@ -215,89 +165,55 @@ fn patch_body(call: &Call) -> Answer {
     if call.content_type != "application/apply-patch+yaml" {
         return call.json();
     }
-    serde_yaml::from_slice(&call.body)
-        .map_err(|error| ApiStatus::new(400, format!("error decoding YAML: {error}")))
+    serde_yaml::from_slice(&call.body).map_err(|error| ApiStatus::new(400, format!("error decoding YAML: {error}")))
 }
 
 fn shaped(call: &Call, object: Value) -> Value {
-    if list::wants_metadata_only(&call.accept) {
-        list::partial(&object)
-    } else {
-        object
-    }
+    if list::wants_metadata_only(&call.accept) { list::partial(&object) } else { object }
 }
 
 fn eviction(store: &mut Store, call: &Call, key: &Key) -> Answer<Served> {
     let body = call.json()?;
-    let fits = body["kind"] == "Eviction"
-        && body["apiVersion"] == "policy/v1"
-        && object::name(&body) == key.name;
+    let fits = body["kind"] == "Eviction" && body["apiVersion"] == "policy/v1" && object::name(&body) == key.name;
     if !fits {
-        return Err(ApiStatus::new(
-            400,
-            "the body must be a policy/v1 Eviction that names the pod",
-        ));
+        return Err(ApiStatus::new(400, "the body must be a policy/v1 Eviction that names the pod"));
     }
     evict::evict(store, key, &body, call.is_dry_run()).map(created)
 }
 
 fn log(store: &Store, call: &Call, key: &Key, logs: Logs<'_>) -> Answer<Served> {
-    let pod = store
-        .find(key)
-        .ok_or_else(|| ApiStatus::not_found(key.kind(), &key.name))?;
-    let names: Vec<&str> = object::items(pod, "/spec/containers")
-        .iter()
-        .map(|it| object::text(it, "/name"))
-        .collect();
+    let pod = store.find(key).ok_or_else(|| ApiStatus::not_found(key.kind(), &key.name))?;
+    let names: Vec<&str> = object::items(pod, "/spec/containers").iter().map(|it| object::text(it, "/name")).collect();
     let asked = call.parameter("container");
     let container = match (asked, names.as_slice()) {
         ("", [only]) => only,
         ("", several) => {
-            let why = format!(
-                "a container name must be specified for pod {}, choose one of: {several:?}",
-                key.name
-            );
+            let why = format!("a container name must be specified for pod {}, choose one of: {several:?}", key.name);
             return Err(ApiStatus::new(400, why));
         }
         (asked, _) => asked,
     };
     if object::text(pod, "/status/phase") == "Pending" {
-        let why = format!(
-            "container \"{container}\" in pod \"{}\" is waiting to start: ContainerCreating",
-            key.name
-        );
+        let why = format!("container \"{container}\" in pod \"{}\" is waiting to start: ContainerCreating", key.name);
         return Err(ApiStatus::new(400, why));
     }
     let whole = logs(key, container);
     let lines: Vec<&str> = whole.lines().collect();
-    let last = call
-        .parameter("tailLines")
-        .parse()
-        .unwrap_or(lines.len())
-        .min(lines.len());
-    let mut text = lines[lines.len() - last..]
-        .iter()
-        .fold(String::new(), |text, line| text + line + "\n");
+    let last = call.parameter("tailLines").parse().unwrap_or(lines.len()).min(lines.len());
+    let mut text = lines[lines.len() - last..].iter().fold(String::new(), |text, line| text + line + "\n");
     if let Ok(limit) = call.parameter("limitBytes").parse::<usize>() {
         while text.len() > limit {
             text.pop();
         }
     }
-    Ok(Served {
-        code: 200,
-        body: Body::Text(text),
-    })
+    Ok(Served { code: 200, body: Body::Text(text) })
 }
 
 /// `DeleteOptions` come in the body or as query parameters.
 fn delete_options(call: &Call) -> Answer<DeleteOptions> {
     let mut options = DeleteOptions::of(&call.json()?);
-    options.grace = options
-        .grace
-        .or(call.parameter("gracePeriodSeconds").parse().ok());
-    options.propagation = options
-        .propagation
-        .or(Propagation::parse(call.parameter("propagationPolicy")));
+    options.grace = options.grace.or(call.parameter("gracePeriodSeconds").parse().ok());
+    options.propagation = options.propagation.or(Propagation::parse(call.parameter("propagationPolicy")));
     options.dry_run |= call.is_dry_run();
     Ok(options)
 }

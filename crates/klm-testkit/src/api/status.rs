@@ -50,11 +50,7 @@ impl ApiStatus {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": message, "reason": reason, "code": code,
         });
-        Self {
-            code,
-            body,
-            retry_after: None,
-        }
+        Self { code, body, retry_after: None }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
@@ -91,10 +87,7 @@ impl ApiStatus {
 
     /// 409 with a cause of its own.
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            kind.qualified()
-        );
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
         Self::new(409, message).about(kind, name)
     }
 
@@ -106,19 +99,11 @@ impl ApiStatus {
 
     /// 422.
     pub fn invalid(kind: &Kind, name: &str, why: &str) -> Self {
-        Self::new(
-            422,
-            format!("{} \"{name}\" is invalid: {why}", kind.qualified_kind()),
-        )
-        .about(kind, name)
+        Self::new(422, format!("{} \"{name}\" is invalid: {why}", kind.qualified_kind())).about(kind, name)
     }
 
     /// 403 with a cause of its own.
     pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
-        Self::new(
-            403,
-            format!("{} \"{name}\" is forbidden: {why}", kind.qualified()),
-        )
-        .about(kind, name)
+        Self::new(403, format!("{} \"{name}\" is forbidden: {why}", kind.qualified())).about(kind, name)
     }
 }

@@ -23,11 +23,7 @@ impl Key {
     /// A key from its parts.
     pub fn new(kind: &'static Kind, namespace: &str, name: &str) -> Self {
         let namespace = if kind.namespaced { namespace } else { "" };
-        Self {
-            plural: kind.plural,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        Self { plural: kind.plural, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     /// The resource.
@@ -101,11 +97,9 @@ impl Store {
     /// All objects of a kind in key order.
     pub fn of<'a>(&'a self, plural: &'a str) -> impl Iterator<Item = (&'a Key, &'a Value)> {
         let first = kinds::by_plural(plural).map(|kind| Key::new(kind, "", ""));
-        first.into_iter().flat_map(move |first| {
-            self.objects
-                .range(first..)
-                .take_while(move |(key, _)| key.plural == plural)
-        })
+        first
+            .into_iter()
+            .flat_map(move |first| self.objects.range(first..).take_while(move |(key, _)| key.plural == plural))
     }
 
     /// All objects.
@@ -161,10 +155,7 @@ impl Store {
         if kind.counts_generations() {
             let before = old.map_or(0, |old| old["metadata"]["generation"].as_u64().unwrap_or(0));
             let changed = old.is_none_or(|old| old["spec"] != object["spec"]);
-            let kept = object["metadata"]["generation"]
-                .as_u64()
-                .unwrap_or(1)
-                .max(1);
+            let kept = object["metadata"]["generation"].as_u64().unwrap_or(1).max(1);
             object["metadata"]["generation"] = json!(match (old.is_some(), changed) {
                 (true, true) => before + 1,
                 (true, false) => before,

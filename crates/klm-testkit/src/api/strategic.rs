@@ -116,10 +116,7 @@ fn merge_list(slot: &mut Value, changes: &[Value], key: &str) {
 
 fn without_directives(map: &Map<String, Value>) -> Value {
     Value::Object(
-        map.iter()
-            .filter(|(key, _)| !key.starts_with('$'))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
+        map.iter().filter(|(key, _)| !key.starts_with('$')).map(|(key, value)| (key.clone(), value.clone())).collect(),
     )
 }
 
@@ -137,29 +134,20 @@ mod tests {
     fn keyed_lists_merge_by_their_key() {
         let pod = json!({"spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]}});
         let patch = json!({"spec": {"containers": [{"name": "b", "image": "z"}, {"name": "a", "$patch": "delete"}]}});
-        assert_eq!(
-            merged(pod, &patch),
-            json!({"spec": {"containers": [{"name": "b", "image": "z"}]}})
-        );
+        assert_eq!(merged(pod, &patch), json!({"spec": {"containers": [{"name": "b", "image": "z"}]}}));
     }
 
     #[test]
     fn taints_are_replaced_whole() {
         let node = json!({"spec": {"taints": [{"key": "theirs"}], "unschedulable": true}});
         let patch = json!({"spec": {"taints": [{"key": "ours"}], "unschedulable": null}});
-        assert_eq!(
-            merged(node, &patch),
-            json!({"spec": {"taints": [{"key": "ours"}]}})
-        );
+        assert_eq!(merged(node, &patch), json!({"spec": {"taints": [{"key": "ours"}]}}));
     }
 
     #[test]
     fn directives_replace_and_delete() {
         let object = json!({"metadata": {"labels": {"a": "1"}, "finalizers": ["x", "y"]}});
         let patch = json!({"metadata": {"labels": {"$patch": "replace", "b": "2"}, "$deleteFromPrimitiveList/finalizers": ["x"]}});
-        assert_eq!(
-            merged(object, &patch),
-            json!({"metadata": {"labels": {"b": "2"}, "finalizers": ["y"]}})
-        );
+        assert_eq!(merged(object, &patch), json!({"metadata": {"labels": {"b": "2"}, "finalizers": ["y"]}}));
     }
 }

@@ -19,11 +19,7 @@ pub enum Door {
 impl Door {
     /// By the subresource in the path.
     pub fn of(subresource: &str) -> Self {
-        if subresource == "status" {
-            Self::Status
-        } else {
-            Self::Main
-        }
+        if subresource == "status" { Self::Status } else { Self::Main }
     }
 }
 
@@ -42,30 +38,17 @@ pub fn replace(store: &mut Store, key: &Key, door: Door, new: Value, dry_run: bo
 }
 
 /// Stores a changed object after the checks that every update passes.
-pub fn store_over(
-    store: &mut Store,
-    key: &Key,
-    door: Door,
-    mut new: Value,
-    dry_run: bool,
-) -> Answer {
+pub fn store_over(store: &mut Store, key: &Key, door: Door, mut new: Value, dry_run: bool) -> Answer {
     let kind = key.kind();
-    let old = store
-        .find(key)
-        .cloned()
-        .ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
-    let (has, expects) = (
-        object::text(&old, "/metadata/resourceVersion"),
-        object::text(&new, "/metadata/resourceVersion"),
-    );
+    let old = store.find(key).cloned().ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
+    let (has, expects) =
+        (object::text(&old, "/metadata/resourceVersion"), object::text(&new, "/metadata/resourceVersion"));
     if !expects.is_empty() && expects != has {
         return Err(ApiStatus::modified(kind, &key.name));
     }
     let (has, expects) = (object::uid(&old), object::uid(&new));
     if !expects.is_empty() && expects != has {
-        let why = format!(
-            "Precondition failed: UID in precondition: {expects}, UID in object meta: {has}"
-        );
+        let why = format!("Precondition failed: UID in precondition: {expects}, UID in object meta: {has}");
         return Err(ApiStatus::conflict(kind, &key.name, &why));
     }
     object::drop_nulls(&mut new);
@@ -101,10 +84,7 @@ pub fn store_over(
         return Ok(new);
     }
     store.put(key.clone(), new);
-    let stored = store
-        .find(key)
-        .cloned()
-        .ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
+    let stored = store.find(key).cloned().ok_or_else(|| ApiStatus::not_found(kind, &key.name))?;
     super::delete::finish_if_released(store, key);
     Ok(stored)
 }

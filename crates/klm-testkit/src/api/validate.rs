@@ -15,13 +15,8 @@ pub fn is_subdomain(text: &str) -> bool {
 }
 
 fn is_dns_label(text: &str, limit: usize) -> bool {
-    let inner =
-        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-    !text.is_empty()
-        && text.len() <= limit
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    let inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    !text.is_empty() && text.len() <= limit && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// The form of a label value that isn't empty, and of the part of a key after its slash.
@@ -30,9 +25,7 @@ pub fn is_label_name(text: &str) -> bool {
     text.len() <= 63
         && edge(text.chars().next())
         && edge(text.chars().last())
-        && text
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
 }
 
 /// Refuses what the server would refuse.
@@ -53,11 +46,7 @@ pub fn check(kind: &Kind, object: &Value) -> Answer<()> {
              alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"
         ));
     }
-    for (key, value) in object["metadata"]["labels"]
-        .as_object()
-        .into_iter()
-        .flatten()
-    {
+    for (key, value) in object["metadata"]["labels"].as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or("\u{0}");
         if !is_qualified(key) || !(value.is_empty() || is_label_name(value)) {
             return refuse(format!(
@@ -66,32 +55,22 @@ pub fn check(kind: &Kind, object: &Value) -> Answer<()> {
         }
     }
     let mut size = 0;
-    for (key, value) in object["metadata"]["annotations"]
-        .as_object()
-        .into_iter()
-        .flatten()
-    {
+    for (key, value) in object["metadata"]["annotations"].as_object().into_iter().flatten() {
         let Some(value) = value.as_str() else {
-            return refuse(format!(
-                "metadata.annotations: Invalid value: {key:?}: must be a string"
-            ));
+            return refuse(format!("metadata.annotations: Invalid value: {key:?}: must be a string"));
         };
         if !is_qualified(&key.to_ascii_lowercase()) {
-            return refuse(format!(
-                "metadata.annotations: Invalid value: {key:?}: name part must be a qualified name"
-            ));
+            return refuse(format!("metadata.annotations: Invalid value: {key:?}: name part must be a qualified name"));
         }
         size += key.len() + value.len();
     }
     if size > ANNOTATIONS_LIMIT {
-        return refuse(format!(
-            "metadata.annotations: Too long: may not be more than {ANNOTATIONS_LIMIT} bytes"
-        ));
+        return refuse(format!("metadata.annotations: Too long: may not be more than {ANNOTATIONS_LIMIT} bytes"));
     }
     match kind.plural {
-        "configmaps" | "secrets" if object.to_string().len() > DATA_LIMIT + 64 * 1024 => refuse(
-            format!("[]: Too long: may not be more than {DATA_LIMIT} bytes"),
-        ),
+        "configmaps" | "secrets" if object.to_string().len() > DATA_LIMIT + 64 * 1024 => {
+            refuse(format!("[]: Too long: may not be more than {DATA_LIMIT} bytes"))
+        }
         "events" => check_event(kind, object),
         _ => Ok(()),
     }
@@ -110,20 +89,13 @@ fn check_event(kind: &Kind, event: &Value) -> Answer<()> {
     let home = object::namespace(event);
     // An event about a cluster-scoped object must live in `default`.
     if involved.is_empty() && home != "default" {
-        return refuse(
-            "involvedObject.namespace: Invalid value: \"\": does not match event.namespace",
-        );
+        return refuse("involvedObject.namespace: Invalid value: \"\": does not match event.namespace");
     }
     if !involved.is_empty() && involved != home {
         return refuse("involvedObject.namespace: Invalid value: does not match event.namespace");
     }
     if !event["eventTime"].is_null() {
-        for field in [
-            "reportingComponent",
-            "reportingInstance",
-            "action",
-            "reason",
-        ] {
+        for field in ["reportingComponent", "reportingInstance", "action", "reason"] {
             if object::text(event, &format!("/{field}")).is_empty() {
                 return refuse(&format!("{field}: Required value"));
             }
@@ -142,21 +114,12 @@ pub fn check_immutable(kind: &Kind, old: &Value, new: &Value) -> Answer<()> {
         "jobs" => &["/spec/template", "/spec/selector", "/spec/completions"],
         "daemonsets" | "deployments" | "statefulsets" => &["/spec/selector"],
         "rolebindings" | "clusterrolebindings" => &["/roleRef"],
-        "pods" => &[
-            "/spec/nodeName",
-            "/spec/runtimeClassName",
-            "/spec/restartPolicy",
-            "/spec/nodeSelector",
-        ],
+        "pods" => &["/spec/nodeName", "/spec/runtimeClassName", "/spec/restartPolicy", "/spec/nodeSelector"],
         "secrets" => &["/type"],
         _ => &[],
     };
     let frozen = old["immutable"] == true;
-    let data: &[&str] = if frozen {
-        &["/data", "/binaryData", "/immutable"]
-    } else {
-        &[]
-    };
+    let data: &[&str] = if frozen { &["/data", "/binaryData", "/immutable"] } else { &[] };
     for field in fields.iter().chain(data) {
         if old.pointer(field) != new.pointer(field) {
             let path = field.trim_start_matches('/').replace('/', ".");

@@ -17,9 +17,7 @@ pub(super) fn stop_terminating_pods() -> Controller {
             .of("pods")
             .filter(|(_, pod)| object::is_terminating(pod))
             .map(|(key, pod)| {
-                let grace = pod["metadata"]["deletionGracePeriodSeconds"]
-                    .as_u64()
-                    .unwrap_or(0);
+                let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0);
                 let time = world.stop_time(pod).min(Duration::from_secs(grace));
                 (key.clone(), object::uid(pod).to_owned(), time)
             })
@@ -28,11 +26,7 @@ pub(super) fn stop_terminating_pods() -> Controller {
         for (key, uid, time) in stopping {
             seen.insert(uid.clone());
             world.after(time, move |world: &mut World| {
-                if world
-                    .store
-                    .find(&key)
-                    .is_some_and(|pod| object::uid(pod) == uid)
-                {
+                if world.store.find(&key).is_some_and(|pod| object::uid(pod) == uid) {
                     delete::confirm_stopped(&mut world.store, &key);
                 }
             });

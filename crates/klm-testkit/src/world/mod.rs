@@ -47,10 +47,7 @@ pub struct World {
 
 impl std::fmt::Debug for World {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("World")
-            .field("now", &self.now())
-            .field("planned", &self.queue.len())
-            .finish_non_exhaustive()
+        out.debug_struct("World").field("now", &self.now()).field("planned", &self.queue.len()).finish_non_exhaustive()
     }
 }
 
@@ -93,8 +90,7 @@ impl World {
     /// Plans an event, counted from the event or request that is being played.
     pub fn after(&mut self, delay: Duration, event: impl FnOnce(&mut World) + Send + 'static) {
         self.planned += 1;
-        self.queue
-            .insert((self.elapsed + delay, self.planned), Box::new(event));
+        self.queue.insert((self.elapsed + delay, self.planned), Box::new(event));
     }
 
     /// Adds something that reacts to every change.
@@ -110,22 +106,14 @@ impl World {
 
     /// How long this pod takes to stop.
     pub fn stop_time(&self, pod: &Value) -> Duration {
-        self.stop_times
-            .iter()
-            .rev()
-            .find_map(|opinion| opinion(pod))
-            .unwrap_or(Duration::from_secs(1))
+        self.stop_times.iter().rev().find_map(|opinion| opinion(pod)).unwrap_or(Duration::from_secs(1))
     }
 
     /// Plays everything that is due until then.
     pub(crate) fn advance_to(&mut self, elapsed: Duration) {
         loop {
             self.settle();
-            let Some(entry) = self
-                .queue
-                .first_entry()
-                .filter(|entry| entry.key().0 <= elapsed)
-            else {
+            let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= elapsed) else {
                 break;
             };
             let ((due, _), event) = entry.remove_entry();
@@ -179,11 +167,7 @@ impl World {
     pub fn add(&mut self, manifest: Value) -> Value {
         let kind = kind_of(&manifest);
         let namespace = object::namespace(&manifest).to_owned();
-        let namespace = if kind.namespaced && namespace.is_empty() {
-            "default".to_owned()
-        } else {
-            namespace
-        };
+        let namespace = if kind.namespaced && namespace.is_empty() { "default".to_owned() } else { namespace };
         if kind.namespaced {
             self.ensure_namespace(&namespace);
         }
@@ -194,25 +178,15 @@ impl World {
             manifest["metadata"]["generation"].clone(),
         );
         let mut manifest = manifest;
-        let stated_node =
-            kind.plural == "pods" && !object::text(&manifest, "/spec/nodeName").is_empty();
+        let stated_node = kind.plural == "pods" && !object::text(&manifest, "/spec/nodeName").is_empty();
         if stated_node && manifest.get("status").is_none() {
             // A pod that a test puts on a node is a running pod.
             manifest["status"] = running();
         }
         let status = manifest.get("status").cloned().or(exact.0);
         let stored = create::create(&mut self.store, kind, &namespace, manifest, false)
-            .unwrap_or_else(|refusal| {
-                panic!(
-                    "the fake API server refuses a fixture: {}",
-                    refusal.body["message"]
-                )
-            });
-        let key = if key.name.is_empty() {
-            Key::new(kind, &namespace, object::name(&stored))
-        } else {
-            key
-        };
+            .unwrap_or_else(|refusal| panic!("the fake API server refuses a fixture: {}", refusal.body["message"]));
+        let key = if key.name.is_empty() { Key::new(kind, &namespace, object::name(&stored)) } else { key };
         self.store.mark_seeded(object::uid(&stored));
         self.store.edit(&key, |stored| {
             if let Some(status) = status.clone() {
@@ -225,9 +199,7 @@ impl World {
         let found = self.store.find(&key).cloned().expect("was just stored");
         self.store.mark_seeded(object::uid(&found));
         if kind.plural == "poddisruptionbudgets" && status.is_some() {
-            self.store
-                .frozen_budgets
-                .insert(object::uid(&found).to_owned());
+            self.store.frozen_budgets.insert(object::uid(&found).to_owned());
         }
         found
     }
@@ -236,18 +208,9 @@ impl World {
     ///
     /// # Panics
     /// When the object isn't there.
-    pub fn edit(
-        &mut self,
-        plural: &str,
-        namespace: &str,
-        name: &str,
-        change: impl FnOnce(&mut Value),
-    ) {
+    pub fn edit(&mut self, plural: &str, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) {
         let key = Key::new(known(plural), namespace, name);
-        assert!(
-            self.store.find(&key).is_some(),
-            "there is no {plural} {namespace}/{name} to edit"
-        );
+        assert!(self.store.find(&key).is_some(), "there is no {plural} {namespace}/{name} to edit");
         self.store.edit(&key, change);
     }
 
@@ -257,30 +220,16 @@ impl World {
     }
 
     /// Answers one request on the world as it is.
-    pub(crate) fn serve(
-        &mut self,
-        call: &Call,
-        who: &Identity,
-        version: &str,
-    ) -> Result<Answer<Served>, Unknown> {
+    pub(crate) fn serve(&mut self, call: &Call, who: &Identity, version: &str) -> Result<Answer<Served>, Unknown> {
         let Self { store, logs, .. } = self;
-        let log = |key: &Key, container: &str| {
-            logs.get(&(key.clone(), container.to_owned()))
-                .cloned()
-                .unwrap_or_default()
-        };
+        let log =
+            |key: &Key, container: &str| logs.get(&(key.clone(), container.to_owned())).cloned().unwrap_or_default();
         serve::serve(store, call, who, version, &log)
     }
 
     /// Sets what a container has printed.
     pub fn set_log(&mut self, namespace: &str, pod: &str, container: &str, text: &str) {
-        self.logs.insert(
-            (
-                Key::new(known("pods"), namespace, pod),
-                container.to_owned(),
-            ),
-            text.to_owned(),
-        );
+        self.logs.insert((Key::new(known("pods"), namespace, pod), container.to_owned()), text.to_owned());
     }
 }
 
@@ -294,12 +243,8 @@ pub fn running() -> Value {
 /// # Panics
 /// When the table of kinds doesn't have it.
 pub fn kind_of(manifest: &Value) -> &'static Kind {
-    let (version, name) = (
-        object::text(manifest, "/apiVersion"),
-        object::text(manifest, "/kind"),
-    );
-    kinds::by_manifest(version, name)
-        .unwrap_or_else(|| panic!("the fake API server doesn't know {version} {name}"))
+    let (version, name) = (object::text(manifest, "/apiVersion"), object::text(manifest, "/kind"));
+    kinds::by_manifest(version, name).unwrap_or_else(|| panic!("the fake API server doesn't know {version} {name}"))
 }
 
 /// The kind by its plural name.
