@@ -41,6 +41,8 @@ pub struct Call {
     pub query: BTreeMap<String, String>,
     /// `Accept`.
     pub accept: String,
+    /// `User-Agent`.
+    pub agent: String,
     /// `Content-Type`, without parameters.
     pub content_type: String,
     /// The bytes of the body.
@@ -58,6 +60,7 @@ impl Call {
             path: request.uri().path().trim_end_matches('/').to_owned(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             accept: header(http::header::ACCEPT).to_owned(),
+            agent: header(http::header::USER_AGENT).to_owned(),
             content_type: content_type.to_owned(),
             body,
         }

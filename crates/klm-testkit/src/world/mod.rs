@@ -4,6 +4,7 @@
 //! at its own time; there are no background tasks, so a test sees the same history every time.
 
 mod housekeeping;
+pub mod profile;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
