@@ -35,6 +35,9 @@ pub const JOURNAL: &str = "katacontainers.io/kata-lifecycle-manager-journal";
 /// Node label of the documented example for choosing nodes.
 pub const WINDOW: &str = "katacontainers.io/kata-lifecycle-manager-window";
 
+/// Node label with which a person keeps a node out of every run while it is `true`.
+pub const HOLD: &str = "katacontainers.io/kata-lifecycle-manager-hold";
+
 /// Node label that kata-deploy sets when a node can run Kata, and that `RuntimeClass`es select.
 pub const KATA_RUNTIME: &str = "katacontainers.io/kata-runtime";
 
