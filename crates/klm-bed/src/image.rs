@@ -19,11 +19,15 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 pub use archive::archive;
 pub use layer::Layer;
 pub use layout::{Compression, Layout};
+
+use crate::parts::hex;
 
 /// The kind of machine that an image runs on, in the words of the OCI specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +41,7 @@ pub struct Platform {
 impl Platform {
     /// Linux on this architecture.
     pub fn linux(architecture: &str) -> Self {
-        Self {
-            architecture: architecture.to_owned(),
-            variant: (architecture == "arm64").then(|| "v8".to_owned()),
-        }
+        Self { architecture: architecture.to_owned(), variant: (architecture == "arm64").then(|| "v8".to_owned()) }
     }
 
     /// The machine that we run on.
@@ -140,13 +141,16 @@ impl Image {
         self
     }
 
+    /// A hash over everything in the image and the names that it is to have.
+    pub fn fingerprint(&self, names: &[&str]) -> Result<String> {
+        let diff_ids: Vec<String> = self.layers.iter().map(layout::diff_id).collect::<Result<_>>()?;
+        let all = serde_json::to_vec(&(self.config(&diff_ids), names))?;
+        Ok(hex(&Sha256::digest(all)))
+    }
+
     /// The configuration blob, given the hashes of the uncompressed layers.
     fn config(&self, diff_ids: &[String]) -> Value {
-        let env: Vec<String> = self
-            .env
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let env: Vec<String> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut run = json!({"Env": env});
         if !self.user.is_empty() {
             run["User"] = json!(self.user);

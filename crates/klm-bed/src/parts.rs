@@ -38,10 +38,7 @@ impl Parts {
             }
         }
         if !missing.is_empty() {
-            bail!(
-                "parts of the cluster aren't built: {}\nhint: cargo xtask cluster build",
-                missing.join(", ")
-            );
+            bail!("parts of the cluster aren't built: {}\nhint: cargo xtask cluster build", missing.join(", "));
         }
         let argo = recipe::part("argo")?.folder()?.join("files");
         Ok(Self { programs, argo })
@@ -57,9 +54,7 @@ impl Parts {
 
     /// Every program with its path.
     pub fn programs(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        self.programs
-            .iter()
-            .map(|(name, path)| (*name, path.as_path()))
+        self.programs.iter().map(|(name, path)| (*name, path.as_path()))
     }
 
     /// The JSON schema of Argo's objects, as published with this version.

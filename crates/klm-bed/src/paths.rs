@@ -30,7 +30,5 @@ pub fn runs() -> PathBuf {
 
 // The XDG specification says that a relative path in these variables is to be ignored.
 fn absolute_env(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name)
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }

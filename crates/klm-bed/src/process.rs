@@ -6,13 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Runs the command and returns what it wrote to standard output.
+/// Runs the command and returns what it wrote to standard output. Its input is ours, unless it was given one.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
     succeeded(&shown, &output)
 }
 
@@ -36,10 +33,7 @@ pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<String> 
         });
         child.wait_with_output()
     });
-    succeeded(
-        &shown,
-        &output.with_context(|| format!("cannot wait for `{shown}`"))?,
-    )
+    succeeded(&shown, &output.with_context(|| format!("cannot wait for `{shown}`"))?)
 }
 
 /// Runs the command for its effect.
@@ -73,11 +67,7 @@ fn succeeded(shown: &str, output: &Output) -> Result<String> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let stdout = String::from_utf8_lossy(&output.stdout);
-    let said = if stderr.trim().is_empty() {
-        &stdout
-    } else {
-        &stderr
-    };
+    let said = if stderr.trim().is_empty() { &stdout } else { &stderr };
     bail!("`{shown}` failed ({}): {}", output.status, tail(said, 30))
 }
 

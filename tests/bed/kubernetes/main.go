@@ -1,4 +1,4 @@
-// One program for every Kubernetes component of the bed; the name it is called by picks the part.
+// One program for the servers of Kubernetes; the name it is called by picks one.
 package main
 
 import (
@@ -10,7 +10,6 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
@@ -27,9 +26,7 @@ func main() {
 		os.Exit(cli.Run(scheduler.NewSchedulerCommand()))
 	case "kubelet":
 		os.Exit(cli.Run(kubelet.NewKubeletCommand(context.Background())))
-	case "kubectl":
-		os.Exit(cli.Run(kubectl.NewDefaultKubectlCommand()))
 	}
-	println("call me by the name of a component: kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kubectl")
+	println("call me by the name of a component: kube-apiserver, kube-controller-manager, kube-scheduler, kubelet")
 	os.Exit(2)
 }

@@ -14,10 +14,7 @@ pub fn archive(layout: &Path, to: &Path) -> Result<()> {
     // The index last: a reader that streams has seen every blob by then.
     let mut names = Vec::new();
     for entry in fs::read_dir(layout.join("blobs/sha256"))? {
-        names.push(format!(
-            "blobs/sha256/{}",
-            entry?.file_name().to_string_lossy()
-        ));
+        names.push(format!("blobs/sha256/{}", entry?.file_name().to_string_lossy()));
     }
     names.sort();
     names.extend(["oci-layout".to_owned(), "index.json".to_owned()]);
@@ -31,9 +28,6 @@ pub fn archive(layout: &Path, to: &Path) -> Result<()> {
         header.set_size(source.metadata()?.len());
         tar.append_data(&mut header, &name, source)?;
     }
-    tar.into_inner()?
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error)?
-        .sync_all()?;
+    tar.into_inner()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
     Ok(())
 }

@@ -77,14 +77,7 @@ impl Layer {
                 owner: 0,
             });
         }
-        self.entries.insert(
-            path.to_owned(),
-            Entry {
-                content,
-                mode,
-                owner: 0,
-            },
-        );
+        self.entries.insert(path.to_owned(), Entry { content, mode, owner: 0 });
         self
     }
 
@@ -92,8 +85,7 @@ impl Layer {
     pub(super) fn write(&self, out: impl Write) -> Result<()> {
         let mut tar = Builder::new(out);
         for (path, entry) in &self.entries {
-            write_entry(&mut tar, path, entry)
-                .with_context(|| format!("cannot put /{path} into the layer"))?;
+            write_entry(&mut tar, path, entry).with_context(|| format!("cannot put /{path} into the layer"))?;
         }
         tar.finish()?;
         Ok(())
@@ -118,8 +110,7 @@ fn write_entry(tar: &mut Builder<impl Write>, path: &str, entry: &Entry) -> Resu
         }
         Content::Bytes(bytes) => append_file(tar, header, path, bytes.len() as u64, &bytes[..])?,
         Content::File(source) => {
-            let file =
-                File::open(source).with_context(|| format!("cannot open {}", source.display()))?;
+            let file = File::open(source).with_context(|| format!("cannot open {}", source.display()))?;
             let size = file.metadata()?.len();
             append_file(tar, header, path, size, file)?;
         }
@@ -169,8 +160,7 @@ mod tests {
                     header.uid().unwrap(),
                     header.gid().unwrap(),
                     entry.path().unwrap().display(),
-                    link.map(|to| format!(" -> {}", to.display()))
-                        .unwrap_or_default(),
+                    link.map(|to| format!(" -> {}", to.display())).unwrap_or_default(),
                 )
             })
             .collect()
@@ -209,9 +199,6 @@ mod tests {
     fn a_source_that_is_not_there_is_named_with_its_place() {
         let layer = Layer::new().file("/bin/tool", "/no/such/tool", 0o755);
         let error = format!("{:#}", layer.write(std::io::sink()).unwrap_err());
-        assert!(
-            error.contains("/bin/tool") && error.contains("/no/such/tool"),
-            "{error}"
-        );
+        assert!(error.contains("/bin/tool") && error.contains("/no/such/tool"), "{error}");
     }
 }

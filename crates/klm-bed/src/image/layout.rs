@@ -41,11 +41,7 @@ impl Layout {
         let folder = folder.into();
         fs::create_dir_all(folder.join("blobs/sha256"))
             .with_context(|| format!("cannot create an image layout in {}", folder.display()))?;
-        Ok(Self {
-            folder,
-            compression: Compression::None,
-            manifests: Vec::new(),
-        })
+        Ok(Self { folder, compression: Compression::None, manifests: Vec::new() })
     }
 
     /// How layers that are added from now on are stored.
@@ -78,10 +74,7 @@ impl Layout {
     pub fn finish(self) -> Result<()> {
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests});
         fs::write(self.folder.join("index.json"), serde_json::to_vec(&index)?)?;
-        fs::write(
-            self.folder.join("oci-layout"),
-            br#"{"imageLayoutVersion":"1.0.0"}"#,
-        )?;
+        fs::write(self.folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         Ok(())
     }
 
@@ -134,24 +127,16 @@ impl Layout {
             }
             Compression::Gzip => {
                 // No time and no name in the header, so that the same layer has the same bytes.
-                let gzip: GzEncoder<_> = GzBuilder::new()
-                    .mtime(0)
-                    .write(out, flate2::Compression::default());
+                let gzip: GzEncoder<_> = GzBuilder::new().mtime(0).write(out, flate2::Compression::default());
                 let plain = write_through(layer, Hashing::new(gzip))?;
                 let diff_id = plain.digest();
                 (plain.into.finish()?, diff_id, format!("{LAYER}+gzip"))
             }
         };
         let (digest, size) = (stored.digest(), stored.written);
-        stored
-            .into
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
+        stored.into.into_inner().map_err(io::IntoInnerError::into_error)?;
         persist(scratch, &self.blob(&digest))?;
-        Ok((
-            described(&media_type, &digest, size),
-            format!("sha256:{diff_id}"),
-        ))
+        Ok((described(&media_type, &digest, size), format!("sha256:{diff_id}")))
     }
 
     fn blob(&self, digest: &str) -> PathBuf {
@@ -167,15 +152,18 @@ fn write_through<W: Write>(layer: &Layer, mut out: Hashing<W>) -> Result<Hashing
 // A temporary file is private to its owner; a published blob isn't.
 fn persist(scratch: tempfile::NamedTempFile, path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    let file: File = scratch
-        .persist(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let file: File = scratch.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
     Ok(())
 }
 
 fn described(media_type: &str, digest: &str, size: u64) -> Value {
     json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size})
+}
+
+/// The hash of the layer's uncompressed bytes, without writing them anywhere.
+pub(super) fn diff_id(layer: &Layer) -> Result<String> {
+    Ok(format!("sha256:{}", write_through(layer, Hashing::new(io::sink()))?.digest()))
 }
 
 /// Passes bytes on and remembers their hash and number.
@@ -187,11 +175,7 @@ struct Hashing<W> {
 
 impl<W> Hashing<W> {
     fn new(into: W) -> Self {
-        Self {
-            into,
-            hash: Sha256::new(),
-            written: 0,
-        }
+        Self { into, hash: Sha256::new(), written: 0 }
     }
 
     fn digest(&self) -> String {

@@ -10,11 +10,7 @@ use sha2::{Digest, Sha256};
 
 fn tool(architecture: &str) -> Image {
     Image::new(Platform::linux(architecture))
-        .layer(
-            Layer::new()
-                .bytes("/bin/tool", architecture, 0o755)
-                .link("/bin/alias", "tool"),
-        )
+        .layer(Layer::new().bytes("/bin/tool", architecture, 0o755).link("/bin/alias", "tool"))
         .user("65532:65532")
         .entrypoint(["/bin/tool"])
         .label("org.opencontainers.image.title", "tool")
@@ -42,9 +38,7 @@ fn index(layout: &Path) -> Value {
 fn one_image_can_have_several_names() {
     let folder = tempfile::tempdir().unwrap();
     let mut layout = Layout::create(folder.path()).unwrap();
-    let digest = layout
-        .add(&tool("amd64"), &["a.example/tool:1", "a.example/tool:2"])
-        .unwrap();
+    let digest = layout.add(&tool("amd64"), &["a.example/tool:1", "a.example/tool:2"]).unwrap();
     layout.finish().unwrap();
     let index = index(folder.path());
     let named: Vec<_> = index["manifests"]
@@ -53,9 +47,7 @@ fn one_image_can_have_several_names() {
         .iter()
         .map(|entry| {
             assert_eq!(entry["digest"], json!(digest));
-            entry["annotations"]["io.containerd.image.name"]
-                .as_str()
-                .unwrap()
+            entry["annotations"]["io.containerd.image.name"].as_str().unwrap()
         })
         .collect();
     assert_eq!(named, ["a.example/tool:1", "a.example/tool:2"]);
@@ -73,21 +65,14 @@ fn the_configuration_says_how_to_run_it() {
     assert_eq!(config["os"], "linux");
     assert_eq!(config["config"]["User"], "65532:65532");
     assert_eq!(config["config"]["Entrypoint"], json!(["/bin/tool"]));
-    assert_eq!(
-        config["config"]["Env"],
-        json!(["PATH=/usr/local/bin:/usr/bin:/bin"])
-    );
+    assert_eq!(config["config"]["Env"], json!(["PATH=/usr/local/bin:/usr/bin:/bin"]));
 }
 
 #[test]
 fn a_platform_set_lists_each_platform_with_its_own_manifest() {
     let folder = tempfile::tempdir().unwrap();
-    let mut layout = Layout::create(folder.path())
-        .unwrap()
-        .compression(Compression::Gzip);
-    layout
-        .add_platforms(&[tool("amd64"), tool("arm64")], &["tool:1"])
-        .unwrap();
+    let mut layout = Layout::create(folder.path()).unwrap().compression(Compression::Gzip);
+    layout.add_platforms(&[tool("amd64"), tool("arm64")], &["tool:1"]).unwrap();
     layout.finish().unwrap();
     let set = parsed(folder.path(), &index(folder.path())["manifests"][0]);
     let platforms: Vec<_> = set["manifests"]
@@ -114,9 +99,7 @@ fn a_platform_set_lists_each_platform_with_its_own_manifest() {
 fn a_compressed_layer_unpacks_to_the_bytes_that_the_configuration_names() {
     use std::io::Read;
     let folder = tempfile::tempdir().unwrap();
-    let mut layout = Layout::create(folder.path())
-        .unwrap()
-        .compression(Compression::Gzip);
+    let mut layout = Layout::create(folder.path()).unwrap().compression(Compression::Gzip);
     layout.add(&tool("amd64"), &["tool:1"]).unwrap();
     layout.finish().unwrap();
     let manifest = parsed(folder.path(), &index(folder.path())["manifests"][0]);
@@ -126,10 +109,7 @@ fn a_compressed_layer_unpacks_to_the_bytes_that_the_configuration_names() {
         .read_to_end(&mut unpacked)
         .unwrap();
     let hash = hex(&Sha256::digest(&unpacked));
-    assert_eq!(
-        config["rootfs"]["diff_ids"],
-        json!([format!("sha256:{hash}")])
-    );
+    assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{hash}")]));
 }
 
 #[test]
@@ -139,9 +119,7 @@ fn the_same_input_makes_the_same_archive() {
         .iter()
         .map(|name| {
             let path = folder.path().join(name);
-            let mut layout = Layout::create(&path)
-                .unwrap()
-                .compression(Compression::Gzip);
+            let mut layout = Layout::create(&path).unwrap().compression(Compression::Gzip);
             layout.add(&tool("amd64"), &["tool:1"]).unwrap();
             layout.finish().unwrap();
             let file = folder.path().join(format!("{name}.tar"));

@@ -51,8 +51,7 @@ fn build_missing(part: &Part, say: &dyn Fn(&str)) -> Result<()> {
 // Two clusters that start at the same time must not compile Kubernetes twice.
 fn lock(part: &Part) -> Result<Flock<fs::File>> {
     let path = folder().join(format!("{}.lock", part.name));
-    let file =
-        fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let file = fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| errno)
         .with_context(|| format!("cannot lock {}", path.display()))
@@ -60,9 +59,7 @@ fn lock(part: &Part) -> Result<Flock<fs::File>> {
 
 // Everything is made in a folder beside the target and moved there at the end: a folder with the final name is whole.
 fn build_part(part: &Part, target: &Path) -> Result<()> {
-    let scratch = tempfile::Builder::new()
-        .prefix(&format!("{}.building-", part.name))
-        .tempdir_in(folder())?;
+    let scratch = tempfile::Builder::new().prefix(&format!("{}.building-", part.name)).tempdir_in(folder())?;
     let out = scratch.path().join("out");
     fs::create_dir(&out)?;
     let sources = match part.upstream {
@@ -85,8 +82,7 @@ fn build_part(part: &Part, target: &Path) -> Result<()> {
             std::os::unix::fs::symlink(program.file, out.join(name))?;
         }
     }
-    fs::rename(&out, target)
-        .with_context(|| format!("cannot move the built part to {}", target.display()))
+    fs::rename(&out, target).with_context(|| format!("cannot move the built part to {}", target.display()))
 }
 
 /// Copies the module out of Go's cache, repairs it, and keeps its data files beside the programs.
@@ -101,20 +97,14 @@ fn repaired(part: &Part, copy: &str, scratch: &Path, out: &Path) -> Result<PathB
     let sources = scratch.join(copy);
     copy_tree(&module, &sources)?;
     let signals = sources.join("workflow/executor/osspecific");
-    fs::copy(
-        signals.join("signal_darwin.go"),
-        signals.join("signal_linux.go"),
-    )?;
+    fs::copy(signals.join("signal_darwin.go"), signals.join("signal_linux.go"))?;
     let page = sources.join("ui/dist/app");
     fs::create_dir_all(&page)?;
     fs::write(page.join("index.html"), "The bed has no web interface.\n")?;
 
     let files = out.join("files");
     copy_tree(&module.join("manifests"), &files.join("manifests"))?;
-    fs::copy(
-        module.join("api/jsonschema/schema.json"),
-        files.join("schema.json"),
-    )?;
+    fs::copy(module.join("api/jsonschema/schema.json"), files.join("schema.json"))?;
     Ok(scratch.to_owned())
 }
 
@@ -133,10 +123,7 @@ fn downloaded(pin: &Path, version: &str) -> Result<PathBuf> {
             .arg(format!("{module}@{version}")),
     )?;
     let told: serde_json::Value = serde_json::from_str(&told)?;
-    told["Dir"]
-        .as_str()
-        .map(PathBuf::from)
-        .context("go named no folder for the module")
+    told["Dir"].as_str().map(PathBuf::from).context("go named no folder for the module")
 }
 
 // Files in Go's cache are read-only; the copies get ordinary modes, so that they can be repaired and removed.

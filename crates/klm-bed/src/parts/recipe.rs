@@ -42,11 +42,7 @@ impl Program {
 }
 
 const fn program(package: &'static str, file: &'static str) -> Program {
-    Program {
-        package,
-        file,
-        also: &[],
-    }
+    Program { package, file, also: &[] }
 }
 
 /// Every part of the cluster. The small ones come first, so that a mistake shows early.
@@ -54,48 +50,35 @@ pub const PARTS: &[Part] = &[
     Part {
         name: "pods",
         module: "",
-        programs: &[Program {
-            package: ".",
-            file: "pods",
-            also: &["pause", "verify"],
-        }],
+        programs: &[Program { package: ".", file: "pods", also: &["pause", "verify"] }],
         stamps: &[],
         upstream: None,
     },
     Part {
         name: "registry",
         module: "github.com/google/go-containerregistry",
-        programs: &[program(
-            "github.com/google/go-containerregistry/cmd/crane",
-            "crane",
-        )],
+        programs: &[program("github.com/google/go-containerregistry/cmd/crane", "crane")],
         stamps: &[],
         upstream: None,
     },
     Part {
         name: "actionlint",
         module: "github.com/rhysd/actionlint",
-        programs: &[program(
-            "github.com/rhysd/actionlint/cmd/actionlint",
-            "actionlint",
-        )],
+        programs: &[program("github.com/rhysd/actionlint/cmd/actionlint", "actionlint")],
         stamps: &[],
         upstream: None,
     },
     Part {
         name: "kubernetes",
         module: "k8s.io/kubernetes",
-        programs: &[Program {
-            package: ".",
-            file: "kubernetes",
-            also: &[
-                "kube-apiserver",
-                "kube-controller-manager",
-                "kube-scheduler",
-                "kubelet",
-                "kubectl",
-            ],
-        }],
+        programs: &[
+            Program {
+                package: ".",
+                file: "kubernetes",
+                also: &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"],
+            },
+            program("./kubectl", "kubectl"),
+        ],
         // Without these stamps Helm sees a nonsense Kubernetes version, and charts compare it.
         stamps: &[
             "k8s.io/component-base/version.gitVersion={version}",
@@ -125,14 +108,8 @@ pub const PARTS: &[Part] = &[
         name: "containerd",
         module: "github.com/containerd/containerd/v2",
         programs: &[
-            program(
-                "github.com/containerd/containerd/v2/cmd/containerd",
-                "containerd",
-            ),
-            program(
-                "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-                "containerd-shim-runc-v2",
-            ),
+            program("github.com/containerd/containerd/v2/cmd/containerd", "containerd"),
+            program("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "containerd-shim-runc-v2"),
             program("github.com/containerd/containerd/v2/cmd/ctr", "ctr"),
         ],
         stamps: &["github.com/containerd/containerd/v2/version.Version={version}"],
@@ -142,14 +119,8 @@ pub const PARTS: &[Part] = &[
         name: "argo",
         module: "github.com/argoproj/argo-workflows/v3",
         programs: &[
-            program(
-                "github.com/argoproj/argo-workflows/v3/cmd/workflow-controller",
-                "workflow-controller",
-            ),
-            program(
-                "github.com/argoproj/argo-workflows/v3/cmd/argoexec",
-                "argoexec",
-            ),
+            program("github.com/argoproj/argo-workflows/v3/cmd/workflow-controller", "workflow-controller"),
+            program("github.com/argoproj/argo-workflows/v3/cmd/argoexec", "argoexec"),
             program("github.com/argoproj/argo-workflows/v3/cmd/argo", "argo"),
         ],
         stamps: &["github.com/argoproj/argo-workflows/v3.version={version}"],
@@ -166,10 +137,7 @@ pub const PARTS: &[Part] = &[
 
 /// The part of this name.
 pub fn part(name: &str) -> Result<&'static Part> {
-    PARTS
-        .iter()
-        .find(|part| part.name == name)
-        .with_context(|| format!("the cluster has no part called `{name}`"))
+    PARTS.iter().find(|part| part.name == name).with_context(|| format!("the cluster has no part called `{name}`"))
 }
 
 impl Part {
@@ -184,8 +152,7 @@ impl Part {
             return Ok("v0".to_owned());
         }
         let file = self.sources().join("go.mod");
-        let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         required_version(&text, self.module)
             .map(str::to_owned)
             .with_context(|| format!("{} doesn't require {}", file.display(), self.module))
@@ -199,10 +166,7 @@ impl Part {
         let minor = numbers.next().unwrap_or_default();
         let mut flags = "-s -w".to_owned();
         for stamp in self.stamps {
-            let stamp = stamp
-                .replace("{version}", &version)
-                .replace("{major}", major)
-                .replace("{minor}", minor);
+            let stamp = stamp.replace("{version}", &version).replace("{major}", major).replace("{minor}", minor);
             let _ = write!(flags, " -X {stamp}");
         }
         Ok(flags)
@@ -215,8 +179,7 @@ impl Part {
         let mut hash = Sha256::new();
         for file in files(&self.sources())? {
             let name = file.strip_prefix(self.sources()).unwrap_or(&file);
-            let content =
-                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let content = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
             hash.update(name.to_string_lossy().as_bytes());
             hash.update([0]);
             hash.update((content.len() as u64).to_le_bytes());
@@ -246,8 +209,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Every file below a folder, sorted, so that a hash over them is stable.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read the folder {}", folder.display()))?;
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
@@ -262,14 +224,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
-        let mut words = line
-            .trim()
-            .trim_start_matches("require ")
-            .split_whitespace();
-        (words.next() == Some(module))
-            .then(|| words.next())
-            .flatten()
-            .filter(|version| version.starts_with('v'))
+        let mut words = line.trim().trim_start_matches("require ").split_whitespace();
+        (words.next() == Some(module)).then(|| words.next()).flatten().filter(|version| version.starts_with('v'))
     })
 }
 
@@ -289,11 +245,7 @@ mod tests {
 
     #[test]
     fn no_two_parts_share_a_program() {
-        let mut names: Vec<_> = PARTS
-            .iter()
-            .flat_map(|part| part.programs)
-            .flat_map(Program::names)
-            .collect();
+        let mut names: Vec<_> = PARTS.iter().flat_map(|part| part.programs).flat_map(Program::names).collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

@@ -1,0 +1,68 @@
+//! Argo Workflows in the cluster: its published definitions and rights; the controller is a program of the control plane.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::control_plane::ARGO_INSTALLED;
+use crate::options::Options;
+use crate::parts::Parts;
+use crate::process::{run as execute, words};
+use crate::run::Run;
+
+// The pieces of Argo's cluster installation, without the Deployments of its controller and its web server.
+const PIECES: &[&str] = &[
+    "cluster-install-no-crds/workflow-controller-rbac",
+    "base/workflow-controller/workflow-controller-configmap.yaml",
+    "base/workflow-controller/workflow-controller-sa.yaml",
+    "base/workflow-controller/workflow-controller-priorityclass.yaml",
+];
+
+/// Applies the published manifests; the controller starts when this has succeeded.
+pub fn install(run: &Run, parts: &Parts, options: &Options) -> Result<()> {
+    let folder = run.path("argo");
+    fs::create_dir_all(&folder)?;
+    let manifests = parts.argo_manifests();
+    let crds = if options.full_crds { "full" } else { "minimal" };
+    fs::write(
+        folder.join("namespace.json"),
+        serde_json::to_vec(&json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argo"},
+        }))?,
+    )?;
+    let mut resources = vec!["namespace.json".to_owned()];
+    for piece in PIECES.iter().copied().chain([&*format!("base/crds/{crds}")]) {
+        // kustomize takes relative paths only, and files only from below its own folder; folders may be anywhere.
+        let name = piece.replace('/', "-");
+        let from = manifests.join(piece);
+        if from.is_dir() {
+            let link = folder.join(&name);
+            std::os::unix::fs::symlink(&from, &link).with_context(|| format!("cannot link {}", link.display()))?;
+        } else {
+            fs::copy(&from, folder.join(&name))?;
+        }
+        resources.push(name);
+    }
+    fs::write(
+        folder.join("kustomization.yaml"),
+        serde_json::to_vec(&json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "namespace": "argo",
+            "resources": resources,
+        }))?,
+    )?;
+    // Server-side: the full definitions are too large for the annotation that a client-side apply keeps.
+    execute(
+        words(run.netns().enter_command())
+            .arg(parts.path("kubectl")?)
+            .args(["apply", "--server-side", "--force-conflicts", "--kustomize"])
+            .arg(&folder)
+            .arg("--kubeconfig")
+            .arg(run.path("kubeconfig")),
+    )
+    .context("cannot install Argo's definitions and rights")?;
+    fs::write(run.path(ARGO_INSTALLED), "")?;
+    Ok(())
+}

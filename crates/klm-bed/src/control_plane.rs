@@ -1,0 +1,208 @@
+//! The control plane: which programs with which flags, all in one process namespace.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::address::{API, REGISTRY, SERVICE, SERVICES};
+use crate::options::Options;
+use crate::parts::{self, Parts};
+use crate::pki::{Authority, Identity};
+use crate::run::Run;
+use crate::world::{After, Program, World};
+
+/// The file whose presence says that Argo's definitions and rights are in the cluster.
+pub const ARGO_INSTALLED: &str = "argo/installed";
+/// The image of Argo's helper in every step pod.
+pub const EXECUTOR_IMAGE: &str = "bed.local/argoexec";
+
+/// Makes certificates and kubeconfig files for everything that speaks to the API server.
+pub fn credentials(run: &Run) -> Result<Authority> {
+    let authority = Authority::create(&run.path("pki"))?;
+    let names = ["127.0.0.1", SERVICE, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+    authority.server("apiserver", &names)?;
+    let admins = Some("system:masters");
+    let kubelet_client = Identity { user: "kube-apiserver-kubelet-client", group: admins };
+    authority.client("kubelet-client", kubelet_client)?;
+    let users = [
+        ("kubeconfig", "bed-admin", admins),
+        ("pki/controller-manager.conf", "system:kube-controller-manager", None),
+        ("pki/scheduler.conf", "system:kube-scheduler", None),
+        // Argo runs as the service account of its published manifests, under exactly the rights that these give it.
+        ("pki/argo.conf", "system:serviceaccount:argo:argo", None),
+    ];
+    for (file, user, group) in users {
+        let name = user.replace(':', "-");
+        authority.kubeconfig(&run.path(file), API, &name, Identity { user, group })?;
+    }
+    Ok(authority)
+}
+
+/// The first process of the control plane and everything that it runs.
+pub fn world(run: &Run, parts: &Parts, options: &Options) -> Result<World> {
+    fs::write(run.path("audit-policy.json"), serde_json::to_vec(&audit_policy())?)?;
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let file = |name: &str| run.path(name).display().to_string();
+    let programs = vec![
+        program(run, parts, "etcd", After::Nothing, etcd(run))?,
+        program(run, parts, "kube-apiserver", After::Listening(at(2379)), api_server(run))?,
+        program(run, parts, "kube-controller-manager", After::Listening(at(443)), controller_manager(run))?,
+        program(
+            run,
+            parts,
+            "kube-scheduler",
+            After::Listening(at(443)),
+            [
+                "--leader-elect=false".to_owned(),
+                "--bind-address=127.0.0.1".to_owned(),
+                format!("--kubeconfig={}", file("pki/scheduler.conf")),
+                "--kube-api-qps=200".to_owned(),
+                "--kube-api-burst=400".to_owned(),
+            ],
+        )?,
+        program(
+            run,
+            parts,
+            "crane",
+            After::Nothing,
+            [
+                "registry".to_owned(),
+                "serve".to_owned(),
+                format!("--address={REGISTRY}"),
+                format!("--disk={}", file("registry")),
+            ],
+        )?,
+        argo(run, parts, options)?,
+    ];
+    fs::create_dir_all(run.path("registry"))?;
+    Ok(World { hostname: None, mounts: Vec::new(), programs })
+}
+
+/// A program of the control plane that logs to a file of its name.
+pub(crate) fn program(
+    run: &Run,
+    parts: &Parts,
+    name: &str,
+    after: After,
+    arguments: impl IntoIterator<Item = String>,
+) -> Result<Program> {
+    let mut command = vec![parts.path(name)?.display().to_string()];
+    command.extend(arguments);
+    Ok(Program {
+        name: name.to_owned(),
+        command,
+        env: BTreeMap::new(),
+        log: run.path(format!("log/{name}.log")),
+        after,
+    })
+}
+
+fn etcd(run: &Run) -> Vec<String> {
+    vec![
+        format!("--data-dir={}", run.path("etcd").display()),
+        // Nobody will want this data after a power cut.
+        "--unsafe-no-fsync".to_owned(),
+        "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
+        "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),
+        "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
+        "--log-level=warn".to_owned(),
+        // Five thousand nodes don't fit into the default of 2 GiB for long.
+        "--quota-backend-bytes=8589934592".to_owned(),
+        "--auto-compaction-mode=periodic".to_owned(),
+        "--auto-compaction-retention=5m".to_owned(),
+    ]
+}
+
+fn api_server(run: &Run) -> Vec<String> {
+    let pki = |name: &str| run.path("pki").join(name).display().to_string();
+    vec![
+        "--etcd-servers=http://127.0.0.1:2379".to_owned(),
+        "--secure-port=443".to_owned(),
+        "--bind-address=0.0.0.0".to_owned(),
+        format!("--advertise-address={SERVICE}"),
+        // The service's address is the server's own; there are no endpoints to keep.
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--service-cluster-ip-range={SERVICES}"),
+        format!("--tls-cert-file={}", pki("apiserver.crt")),
+        format!("--tls-private-key-file={}", pki("apiserver.key")),
+        format!("--client-ca-file={}", pki("ca.crt")),
+        format!("--service-account-key-file={}", pki("sa.pub")),
+        format!("--service-account-signing-key-file={}", pki("sa.key")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--allow-privileged=true".to_owned(),
+        format!("--kubelet-client-certificate={}", pki("kubelet-client.crt")),
+        format!("--kubelet-client-key={}", pki("kubelet-client.key")),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        "--profiling=false".to_owned(),
+        format!("--audit-policy-file={}", run.path("audit-policy.json").display()),
+        format!("--audit-log-path={}", audit_log(run).display()),
+        "--audit-log-format=json".to_owned(),
+        // One file, never rotated: a count over half a log is worse than none.
+        "--audit-log-maxsize=100000".to_owned(),
+    ]
+}
+
+fn controller_manager(run: &Run) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={}", run.path("pki/controller-manager.conf").display()),
+        format!("--service-account-private-key-file={}", run.path("pki/sa.key").display()),
+        format!("--root-ca-file={}", run.path("pki/ca.crt").display()),
+        "--use-service-account-credentials".to_owned(),
+        "--leader-elect=false".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--kube-api-qps=200".to_owned(),
+        "--kube-api-burst=400".to_owned(),
+    ]
+}
+
+fn argo(run: &Run, parts: &Parts, options: &Options) -> Result<Program> {
+    let version = parts::version("argo")?;
+    let mut program = program(
+        run,
+        parts,
+        "workflow-controller",
+        After::File(run.path(ARGO_INSTALLED)),
+        [
+            format!("--kubeconfig={}", run.path("pki/argo.conf").display()),
+            "--namespace=argo".to_owned(),
+            format!("--executor-image={EXECUTOR_IMAGE}:{version}"),
+            "--executor-image-pull-policy=IfNotPresent".to_owned(),
+        ],
+    )?;
+    program.env = BTreeMap::from([
+        ("LEADER_ELECTION_DISABLE".to_owned(), "true".to_owned()),
+        ("ARGO_NAMESPACE".to_owned(), "argo".to_owned()),
+        ("DEFAULT_REQUEUE_TIME".to_owned(), seconds(options.requeue)),
+    ]);
+    Ok(program)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
+}
+
+/// The API server's audit log: one JSON object a line.
+pub fn audit_log(run: &Run) -> PathBuf {
+    run.path("audit.log")
+}
+
+/// Every request once, when it is answered, without its content. The cluster's own machinery isn't of interest and is most of them.
+fn audit_policy() -> serde_json::Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "None", "users": ["system:apiserver", "system:kube-scheduler"]},
+            {"level": "None", "userGroups": ["system:nodes"]},
+            {"level": "Metadata"},
+        ],
+    })
+}

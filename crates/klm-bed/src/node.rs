@@ -1,0 +1,273 @@
+//! A node: the files that its kubelet and containerd read, the namespaces it lives in, its start and its end.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::address;
+use crate::cgroups;
+use crate::parts::{self, Parts};
+use crate::pki::{Authority, Identity};
+use crate::process::{output, run, words};
+use crate::run::Run;
+use crate::wait::{Seen, Wait};
+use crate::world::{After, Mount, Program, World};
+
+/// The runtime handlers that a `RuntimeClass` can name, beside the default one.
+///
+/// They run ordinary containers: there is no virtual machine here, but everything that Kubernetes does about a runtime class happens.
+pub const HANDLERS: &[&str] = &["kata-qemu", "kata-qemu-runtime-rs"];
+
+/// The pause image.
+pub const PAUSE_IMAGE: &str = "bed.local/pause:1";
+
+/// Where the run folder and the parts are inside a node, whose `/run` and `/var/lib` are its own.
+const RUN: &str = "/run/klm/run";
+const PARTS: &str = "/run/klm/parts";
+const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// One real node.
+#[derive(Clone, Debug)]
+pub struct Node<'a> {
+    /// The cluster.
+    pub run: &'a Run,
+    /// Counted from 1.
+    pub number: usize,
+    /// `worker-1` and so on.
+    pub name: String,
+}
+
+impl Node<'_> {
+    /// Writes what the node needs before it can start, beside its certificate.
+    pub fn prepare(&self, parts: &Parts, authority: &Authority) -> Result<()> {
+        // The kubelet makes groups for pods below this one, but wants to find it.
+        cgroups::create(&self.cgroup())?;
+        let folder = self.folder();
+        for inner in ["kubelet", "containerd", "pods", "cni", "registries", "volume-plugins"] {
+            fs::create_dir_all(folder.join(inner))?;
+        }
+        let user = format!("system:node:{}", self.name);
+        let identity = Identity { user: &user, group: Some("system:nodes") };
+        authority.kubeconfig(&folder.join("kubeconfig"), address::API, &self.name, identity)?;
+        fs::write(folder.join("containerd.toml"), self.containerd())?;
+        fs::write(folder.join("kubelet.json"), serde_json::to_vec_pretty(&self.kubelet())?)?;
+        fs::write(folder.join("cni/10-bed.conflist"), serde_json::to_vec(&self.cni())?)?;
+        let registry = folder.join("registries").join(address::REGISTRY.replace(':', "_"));
+        fs::create_dir_all(&registry)?;
+        fs::write(registry.join("hosts.toml"), format!("server = \"http://{}\"\n", address::REGISTRY))?;
+        let world = self.world(parts)?;
+        fs::write(folder.join("world.json"), serde_json::to_vec(&world)?)?;
+        Ok(())
+    }
+
+    /// Joins the node's network namespace to the control plane's bridge.
+    pub fn connect(&self) -> Result<()> {
+        let (hub, own) = (self.run.netns(), self.run.node_netns(&self.name));
+        let (number, address) = (self.number, address::node(self.number));
+        own.create()?;
+        hub.ip(&format!("link add node{number} type veth peer name eth0 netns {}", own.name()))?;
+        hub.ip(&format!("link set node{number} master nodes up"))?;
+        own.ip(&format!("addr add {address}/24 dev eth0"))?;
+        own.ip("link set eth0 up")?;
+        own.ip(&format!("route add default via {}", address::GATEWAY))?;
+        hub.ip(&format!("route add {} via {address}", address::pods(number)))?;
+        own.forward()
+    }
+
+    /// The words before a command that make it run inside the node: its mounts, processes and network.
+    pub fn enter_command(&self) -> Result<Vec<String>> {
+        let holder = self.run.world(&self.name).with_context(|| format!("the node {} doesn't run", self.name))?;
+        // The remembered process is `unshare`; its only child is the node's first process.
+        let children = format!("/proc/{0}/task/{0}/children", holder.pid);
+        let text = fs::read_to_string(&children).unwrap_or_default();
+        let first =
+            text.split_whitespace().next().with_context(|| format!("the node {} has no first process", self.name))?;
+        Ok(["nsenter", "--target", first, "--mount", "--pid", "--net", "--uts"].map(str::to_owned).to_vec())
+    }
+
+    /// Imports image archives into the node's containerd, as soon as that runs.
+    pub fn import(&self, parts: &Parts, archives: &[PathBuf]) -> Result<()> {
+        let ctr = inside_parts(parts.path("ctr")?);
+        let wait = Wait::new(format!("containerd on {}", self.name), Duration::from_secs(60));
+        let enter = wait.until_blocking(|| {
+            let enter = self.enter_command()?;
+            output(words(&enter).args([ctr.as_str(), "version"]))?;
+            Ok(Seen::Done(enter))
+        })?;
+        for archive in archives {
+            // Read here and passed through a pipe: the node doesn't see the cache.
+            let file = File::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
+            run(words(&enter).args([ctr.as_str(), "--namespace", "k8s.io", "images", "import", "-"]).stdin(file))
+                .with_context(|| format!("cannot import {} on {}", archive.display(), self.name))?;
+        }
+        Ok(())
+    }
+
+    /// The node's own folder.
+    pub fn folder(&self) -> PathBuf {
+        self.run.path("nodes").join(&self.name)
+    }
+
+    fn cgroup(&self) -> String {
+        format!("{}/{}", self.run.cgroup(), self.name)
+    }
+
+    fn inside(&self, file: &str) -> String {
+        format!("{RUN}/nodes/{}/{file}", self.name)
+    }
+
+    fn world(&self, parts: &Parts) -> Result<World> {
+        let tmpfs = |path: &str| Mount::Tmpfs(PathBuf::from(path));
+        let bind = |from: PathBuf, to: &str| Mount::Bind { from, to: PathBuf::from(to) };
+        let own = |file: &str| PathBuf::from(self.inside(file));
+        let mounts = vec![
+            tmpfs("/run"),
+            bind(self.run.folder(), RUN),
+            bind(parts::folder(), PARTS),
+            // What kubelet, containerd and CNI fix in their code becomes the node's own, and the machine's isn't touched.
+            tmpfs("/var/lib"),
+            bind(own("kubelet"), "/var/lib/kubelet"),
+            bind(own("containerd"), "/var/lib/containerd"),
+            tmpfs("/var/log"),
+        ];
+        let containerd = self.program(
+            parts,
+            "containerd",
+            After::Nothing,
+            [format!("--config={}", self.inside("containerd.toml"))],
+        )?;
+        let kubelet = self.program(
+            parts,
+            "kubelet",
+            After::File(PathBuf::from(SOCKET)),
+            [
+                format!("--config={}", self.inside("kubelet.json")),
+                format!("--kubeconfig={}", self.inside("kubeconfig")),
+                format!("--hostname-override={}", self.name),
+                format!("--node-ip={}", address::node(self.number)),
+            ],
+        )?;
+        Ok(World { hostname: Some(self.name.clone()), mounts, programs: vec![containerd, kubelet] })
+    }
+
+    fn program(
+        &self,
+        parts: &Parts,
+        name: &str,
+        after: After,
+        arguments: impl IntoIterator<Item = String>,
+    ) -> Result<Program> {
+        let mut command = vec![inside_parts(parts.path(name)?)];
+        command.extend(arguments);
+        // containerd looks for its shim in the PATH.
+        let shims = inside_parts(parts.path("containerd-shim-runc-v2")?);
+        let shims = Path::new(&shims).parent().unwrap_or(Path::new("/"));
+        let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", shims.display());
+        Ok(Program {
+            name: name.to_owned(),
+            command,
+            env: BTreeMap::from([("PATH".to_owned(), path)]),
+            log: PathBuf::from(format!("{RUN}/log/{}-{name}.log", self.name)),
+            after,
+        })
+    }
+
+    fn containerd(&self) -> String {
+        let runtimes: String = HANDLERS
+            .iter()
+            .chain(&["runc"])
+            .flat_map(|handler| {
+                [
+                    "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.",
+                    handler,
+                    "]\nruntime_type = 'io.containerd.runc.v2'\n",
+                ]
+            })
+            .collect();
+        format!(
+            "version = 3\n\
+             root = '/var/lib/containerd'\n\
+             state = '/run/containerd'\n\
+             oom_score = 0\n\
+             disabled_plugins = ['io.containerd.internal.v1.opt', 'io.containerd.nri.v1.nri', 'io.containerd.tracing.processor.v1.otlp']\n\
+             [plugins.'io.containerd.cri.v1.images']\n\
+             snapshotter = 'overlayfs'\n\
+             [plugins.'io.containerd.cri.v1.images'.pinned_images]\n\
+             sandbox = '{PAUSE_IMAGE}'\n\
+             [plugins.'io.containerd.cri.v1.images'.registry]\n\
+             config_path = '{registries}'\n\
+             [plugins.'io.containerd.cri.v1.runtime']\n\
+             restrict_oom_score_adj = true\n\
+             [plugins.'io.containerd.cri.v1.runtime'.cni]\n\
+             bin_dirs = ['/usr/lib/cni', '/opt/cni/bin']\n\
+             conf_dir = '{cni}'\n\
+             [plugins.'io.containerd.cri.v1.runtime'.containerd]\n\
+             default_runtime_name = 'runc'\n\
+             {runtimes}",
+            registries = self.inside("registries"),
+            cni = self.inside("cni"),
+        )
+    }
+
+    fn cni(&self) -> serde_json::Value {
+        json!({
+            "cniVersion": "0.4.0",
+            "name": "bed",
+            "plugins": [{
+                "type": "bridge",
+                "bridge": "pods",
+                "isGateway": true,
+                "ipMasq": false,
+                "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": address::pods(self.number)}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "dataDir": "/run/cni",
+                },
+            }],
+        })
+    }
+
+    fn kubelet(&self) -> serde_json::Value {
+        let ca = format!("{RUN}/pki/ca.crt");
+        json!({
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {"anonymous": {"enabled": false}, "x509": {"clientCAFile": ca}},
+            "containerRuntimeEndpoint": format!("unix://{SOCKET}"),
+            "podLogsDir": self.inside("pods"),
+            "volumePluginDir": self.inside("volume-plugins"),
+            // Works on machines with the old and with the new kind of control groups, with or without systemd.
+            "cgroupDriver": "cgroupfs",
+            "failCgroupV1": false,
+            "cgroupRoot": self.cgroup(),
+            "enforceNodeAllocatable": [],
+            "failSwapOn": false,
+            "localStorageCapacityIsolation": false,
+            // The disk and memory are the whole machine's; its state isn't a reason to evict pods from this node.
+            "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
+            // Images were imported and can't be pulled again.
+            "imageGCHighThresholdPercent": 100,
+            "imageGCLowThresholdPercent": 99,
+            "resolvConf": "",
+            "syncFrequency": "10s",
+            "nodeStatusUpdateFrequency": "5s",
+            "registryPullQPS": 0,
+            "serializeImagePulls": false,
+            "kubeAPIQPS": 100,
+            "kubeAPIBurst": 200,
+        })
+    }
+}
+
+fn inside_parts(path: &Path) -> String {
+    match path.strip_prefix(parts::folder()) {
+        Ok(rest) => format!("{PARTS}/{}", rest.display()),
+        Err(_) => path.display().to_string(),
+    }
+}
