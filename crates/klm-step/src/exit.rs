@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 
 use klm_core::refusal::Refusal;
+use serde::{Deserialize, Serialize};
 
 /// Why a step ended without having done its work.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +22,12 @@ pub enum StepError {
 }
 
 /// What happened to one node, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeFailure {
     /// The node.
     pub node: String,
     /// What it was in when it failed, in the contract's word.
-    pub phase: &'static str,
+    pub phase: String,
     /// The cause, once.
     pub cause: String,
 }
@@ -34,7 +35,7 @@ pub struct NodeFailure {
 impl NodeFailure {
     /// One failed node.
     pub fn new(node: impl fmt::Display, phase: klm_core::phase::NodePhase, cause: impl Into<String>) -> Self {
-        Self { node: node.to_string(), phase: phase.as_str(), cause: cause.into() }
+        Self { node: node.to_string(), phase: phase.to_string(), cause: cause.into() }
     }
 }
 

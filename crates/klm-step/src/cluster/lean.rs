@@ -74,6 +74,14 @@ pub struct WorkflowStatus {
     pub finished_at: Option<String>,
 }
 
+impl Workflow {
+    /// Whether it, or its exit handler, may still start steps.
+    pub fn is_running(&self) -> bool {
+        let over = matches!(self.status.phase.as_str(), "Succeeded" | "Failed" | "Error");
+        !over && self.status.finished_at.is_none()
+    }
+}
+
 macro_rules! resource {
     ($type:ty, $group:literal, $version:literal, $api_version:literal, $kind:literal, $plural:literal, $scope:ty) => {
         impl k8s_openapi::Resource for $type {

@@ -10,6 +10,7 @@ mod request;
 pub use error::{ApiError, Cause};
 pub use events::Note;
 use k8s_openapi::api::core::v1::Pod;
+use klm_core::pod::PodFacts;
 use kube::Client;
 use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
 pub use lean::{LeanNode, Workflow};
@@ -68,6 +69,17 @@ pub enum Dependents {
     Foreground,
 }
 
+/// Which object of a name a deletion may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only<'a> {
+    /// Whichever has the name.
+    Whichever,
+    /// The one with this UID.
+    Uid(&'a str),
+    /// The one that was read, unchanged since.
+    Version(&'a str),
+}
+
 impl Cluster {
     /// A cluster behind this client. The client must not repeat requests by itself: that would hide a refused
     /// eviction for minutes.
@@ -96,13 +108,41 @@ impl Cluster {
         &self,
         namespace: Option<&str>,
         query: &Query,
-        mut keep: impl FnMut(K) -> Option<T>,
+        keep: impl FnMut(K) -> Option<T>,
+    ) -> Result<Vec<T>, ApiError> {
+        self.list_as::<K, K, T>(namespace, query, keep).await
+    }
+
+    /// The same for pods as plain JSON, which is what decisions about pods read.
+    pub async fn pods<T>(
+        &self,
+        namespace: Option<&str>,
+        query: &Query,
+        mut keep: impl FnMut(PodFacts, Value) -> Option<T>,
+    ) -> Result<Vec<T>, ApiError> {
+        let keep = |pod: Value| keep(PodFacts::from_json(&pod), pod);
+        self.list_as::<Pod, Value, T>(namespace, query, keep).await
+    }
+
+    /// One pod's facts.
+    pub async fn pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, ApiError> {
+        let action = || format!("get {}", describe::<Pod>(Some(namespace), name));
+        let request = path::<Pod>(Some(namespace)).get(name, &kube::api::GetParams::default());
+        let found: Option<Value> = absent_as_none(self.ask(action, request).await)?;
+        Ok(found.map(|pod| PodFacts::from_json(&pod)))
+    }
+
+    async fn list_as<K: Kind, V: DeserializeOwned, T>(
+        &self,
+        namespace: Option<&str>,
+        query: &Query,
+        mut keep: impl FnMut(V) -> Option<T>,
     ) -> Result<Vec<T>, ApiError> {
         let mut kept = Vec::new();
         let mut next = None;
         let mut restarted = false;
         loop {
-            match self.page::<K>(namespace, query, next.take()).await {
+            match self.page::<K, V>(namespace, query, next.take()).await {
                 Ok(page) => {
                     kept.extend(page.items.unwrap_or_default().into_iter().filter_map(&mut keep));
                     next = page.metadata.next.filter(|token| !token.is_empty());
@@ -143,12 +183,12 @@ impl Cluster {
         self.ask(action, path::<K>(namespace).patch(name, &kube::api::PatchParams::default(), &patch)).await
     }
 
-    /// Deletes the object; a `uid` makes sure that it is this one. Already gone, or another one by now, is fine.
+    /// Deletes the object if it is still this one. Already gone, or another one by now, is fine.
     pub async fn delete<K: Kind>(
         &self,
         namespace: Option<&str>,
         name: &str,
-        uid: Option<&str>,
+        only: Only<'_>,
         dependents: Dependents,
     ) -> Result<(), ApiError> {
         let action = || format!("delete {}", describe::<K>(namespace, name));
@@ -156,14 +196,19 @@ impl Cluster {
             Dependents::Background => PropagationPolicy::Background,
             Dependents::Foreground => PropagationPolicy::Foreground,
         };
+        let (uid, resource_version) = match only {
+            Only::Whichever => (None, None),
+            Only::Uid(uid) => (Some(uid.to_owned()), None),
+            Only::Version(version) => (None, Some(version.to_owned())),
+        };
         let how = DeleteParams {
             propagation_policy: Some(propagation),
-            preconditions: uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            preconditions: (only != Only::Whichever).then_some(Preconditions { uid, resource_version }),
             ..DeleteParams::default()
         };
         match self.ask::<Value>(action, path::<K>(namespace).delete(name, &how)).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_not_found() || (uid.is_some() && error.is_conflict()) => Ok(()),
+            Err(error) if error.is_not_found() || (only != Only::Whichever && error.is_conflict()) => Ok(()),
             Err(error) => Err(error),
         }
     }

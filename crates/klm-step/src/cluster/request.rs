@@ -44,12 +44,12 @@ pub(super) struct PageMeta {
 type Built = Result<Request<Vec<u8>>, kube::core::request::Error>;
 
 impl Cluster {
-    pub(super) async fn page<K: Kind>(
+    pub(super) async fn page<K: Kind, V: DeserializeOwned>(
         &self,
         namespace: Option<&str>,
         query: &Query,
         next: Option<String>,
-    ) -> Result<Page<K>, ApiError> {
+    ) -> Result<Page<V>, ApiError> {
         let action = || {
             let plural = K::plural(&());
             namespace.map_or_else(|| format!("list {plural}"), |ns| format!("list {plural} in namespace `{ns}`"))

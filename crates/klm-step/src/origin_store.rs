@@ -1,0 +1,75 @@
+//! The origin's Secret: how the release was, and the run's inputs that nobody else may read.
+
+use anyhow::Context as _;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use klm_core::contract::CHART_NAME;
+use klm_core::helm_command::ReleaseRef;
+use klm_core::origin::{INPUTS_KEY, ORIGIN_KEY, Origin, RunInputs, secret_name};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+
+/// What the Secret holds.
+#[derive(Clone, Debug)]
+pub struct StoredOrigin {
+    /// The release before the first change.
+    pub origin: Origin,
+    /// The inputs of the run that wrote it last.
+    pub inputs: RunInputs,
+}
+
+/// Reads it; nothing when no run has written one.
+pub async fn read(cluster: &Cluster, release: &ReleaseRef) -> anyhow::Result<Option<StoredOrigin>> {
+    let name = secret_name(&release.name);
+    let Some(secret) = cluster.get::<Secret>(Some(&release.namespace), &name).await? else { return Ok(None) };
+    let data = secret.data.unwrap_or_default();
+    let origin = part(data.get(ORIGIN_KEY)).with_context(|| broken(release, ORIGIN_KEY))?;
+    let inputs = part(data.get(INPUTS_KEY)).with_context(|| broken(release, INPUTS_KEY))?;
+    Ok(Some(StoredOrigin { origin, inputs }))
+}
+
+/// Writes both parts, over whatever was there.
+pub async fn write(cluster: &Cluster, release: &ReleaseRef, stored: &StoredOrigin) -> anyhow::Result<()> {
+    let parts = [(ORIGIN_KEY, bytes(&stored.origin)?), (INPUTS_KEY, bytes(&stored.inputs)?)];
+    let mut secret = Secret::default();
+    secret.metadata.name = Some(secret_name(&release.name));
+    secret.metadata.labels = Some([("app.kubernetes.io/managed-by".to_owned(), CHART_NAME.to_owned())].into());
+    secret.data = Some(parts.into_iter().map(|(key, bytes)| (key.to_owned(), bytes)).collect());
+    match cluster.create(Some(&release.namespace), &secret).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_already_there() => {
+            let patch = json!({ "data": secret.data });
+            patch_secret(cluster, release, &patch).await
+        }
+        Err(error) => Err(error).context("failed to record the release's origin"),
+    }
+}
+
+/// Writes the origin alone.
+pub async fn write_origin(cluster: &Cluster, release: &ReleaseRef, origin: &Origin) -> anyhow::Result<()> {
+    patch_secret(cluster, release, &json!({ "data": { ORIGIN_KEY: bytes(origin)? } })).await
+}
+
+async fn patch_secret(cluster: &Cluster, release: &ReleaseRef, patch: &serde_json::Value) -> anyhow::Result<()> {
+    let name = secret_name(&release.name);
+    let patched = cluster.patch::<Secret>(Some(&release.namespace), &name, patch).await;
+    patched.map(drop).context("failed to record the release's origin")
+}
+
+fn bytes(part: &impl Serialize) -> anyhow::Result<ByteString> {
+    Ok(ByteString(serde_json::to_vec(part)?))
+}
+
+/// The text itself never goes into a message.
+fn part<T: DeserializeOwned>(bytes: Option<&ByteString>) -> anyhow::Result<T> {
+    let bytes = bytes.context("it isn't there")?;
+    serde_json::from_slice(&bytes.0)
+        .map_err(|error| anyhow::anyhow!("line {}, column {}", error.line(), error.column()))
+}
+
+fn broken(release: &ReleaseRef, key: &str) -> String {
+    format!("secret `{}/{}` has no readable `{key}`", release.namespace, secret_name(&release.name))
+}
