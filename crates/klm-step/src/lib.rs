@@ -6,6 +6,7 @@ pub mod exit;
 pub mod helm;
 pub mod lock;
 pub mod logging;
+pub mod manifest;
 pub mod observe;
 pub mod origin_store;
 pub mod plan_store;
