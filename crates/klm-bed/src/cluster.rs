@@ -1,7 +1,8 @@
 //! The handle that tests, the demo and the benchmark hold: a bed cluster, or one that was there before.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,6 +11,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use crate::address::REGISTRY;
+use crate::image::archive;
+use crate::images::Written;
 use crate::netns::Netns;
 use crate::options::Options;
 use crate::parts::Parts;
@@ -160,12 +163,26 @@ impl Cluster {
         )
     }
 
-    /// Imports image archives on every node.
-    pub fn load(&self, archives: &[PathBuf]) -> Result<()> {
+    /// Puts images onto every node, and into the registry for pods that always pull.
+    pub fn load(&self, images: &[Written]) -> Result<()> {
         match &self.kind {
-            Kind::Bed(bed) => bed.load(archives),
-            Kind::Existing { kubeconfig, .. } => load_into_kind(kubeconfig, archives),
+            Kind::Bed(bed) => {
+                bed.import(images)?;
+                self.push(images)
+            }
+            Kind::Existing { kubeconfig, .. } => load_into_kind(kubeconfig, images),
         }
+    }
+
+    /// Pushes images under all their names; the nodes look there for whatever registry a name says.
+    fn push(&self, images: &[Written]) -> Result<()> {
+        for image in images {
+            for name in &image.names {
+                let (_, path) = name.split_once('/').with_context(|| format!("`{name}` names no registry"))?;
+                process::run(self.command("crane").arg("push").arg(&image.layout).arg(format!("{REGISTRY}/{path}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// Packs kata-deploy's stand-in charts, all versions, and pushes them to the registry.
@@ -199,10 +216,10 @@ impl Cluster {
 }
 
 impl Bed {
-    fn load(&self, archives: &[PathBuf]) -> Result<()> {
+    fn import(&self, images: &[Written]) -> Result<()> {
         let nodes = crate::up::nodes(&self.run, &self.options);
         std::thread::scope(|scope| {
-            let imports: Vec<_> = nodes.iter().map(|node| scope.spawn(|| node.import(&self.parts, archives))).collect();
+            let imports: Vec<_> = nodes.iter().map(|node| scope.spawn(|| node.import(&self.parts, images))).collect();
             imports
                 .into_iter()
                 .try_for_each(|import| import.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -211,7 +228,7 @@ impl Bed {
 }
 
 /// kind has a command of its own for this; for any other cluster, images come from a registry.
-fn load_into_kind(kubeconfig: &Path, archives: &[PathBuf]) -> Result<()> {
+fn load_into_kind(kubeconfig: &Path, images: &[Written]) -> Result<()> {
     let context = process::output(
         Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(["config", "current-context"]),
     )?;
@@ -221,8 +238,12 @@ fn load_into_kind(kubeconfig: &Path, archives: &[PathBuf]) -> Result<()> {
             context.trim()
         );
     };
-    for archive in archives {
-        process::run(Command::new("kind").args(["load", "image-archive", "--name", name]).arg(archive))?;
+    let folder = tempfile::tempdir()?;
+    for (number, image) in images.iter().enumerate() {
+        let file = folder.path().join(format!("{number}.tar"));
+        let names: Vec<&str> = image.names.iter().map(String::as_str).collect();
+        archive(&image.layout, &names, BufWriter::new(File::create(&file)?))?;
+        process::run(Command::new("kind").args(["load", "image-archive", "--name", name]).arg(&file))?;
     }
     Ok(())
 }

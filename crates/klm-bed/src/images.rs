@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::control_plane::EXECUTOR_IMAGE;
-use crate::image::{Image, Layer, Layout, Platform, archive};
+use crate::image::{Image, Layer, Layout, Platform};
 use crate::node::PAUSE_IMAGE;
 use crate::parts::{self, Parts};
 use crate::utils::{self, Arch};
@@ -25,7 +25,7 @@ pub const SHELL_IMAGE: &str = "quay.io/kata-containers/alpine-bash-curl:latest";
 /// An image and every name that it goes by.
 #[derive(Clone, Debug)]
 pub struct Named {
-    /// What the archive's file name begins with.
+    /// What its folder's name begins with.
     pub title: &'static str,
     /// The names.
     pub names: Vec<String>,
@@ -86,44 +86,56 @@ pub fn product(parts: &Parts, programs: &Programs) -> Result<Vec<Named>> {
     ])
 }
 
-/// Writes the image's archive into the cache, unless it is there, and returns its path.
-pub fn archived(wanted: &Named) -> Result<PathBuf> {
+/// An image that is written, and the names that it goes by in a cluster.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The names.
+    pub names: Vec<String>,
+    /// Its layout.
+    pub layout: PathBuf,
+}
+
+/// Writes the image into the cache, unless it is there.
+pub fn write(wanted: &Named) -> Result<Written> {
     let names: Vec<&str> = wanted.names.iter().map(String::as_str).collect();
     let folder = paths::cache().join("images");
     let key = &wanted.image.fingerprint(&names)?[..12];
-    let path = folder.join(format!("{}-{key}.tar", wanted.title));
+    let path = folder.join(format!("{}-{key}", wanted.title));
     if !path.exists() {
         fs::create_dir_all(&folder)?;
         remove_older(&folder, wanted.title);
         let scratch = tempfile::tempdir_in(&folder)?;
-        let layout_folder = scratch.path().join("layout");
-        let mut layout = Layout::create(&layout_folder)?;
-        layout.add(&wanted.image, &names)?;
+        let whole = scratch.path().join("layout");
+        let mut layout = Layout::create(&whole)?;
+        layout.add(&wanted.image, &[])?;
         layout.finish()?;
-        let whole = scratch.path().join("whole.tar");
-        archive(&layout_folder, &whole)?;
-        fs::rename(&whole, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        if let Err(error) = fs::rename(&whole, &path) {
+            // Another process that wrote the same in the meantime is as good.
+            if !path.exists() {
+                return Err(error).with_context(|| format!("cannot write {}", path.display()));
+            }
+        }
     }
-    Ok(path)
+    Ok(Written { names: wanted.names.clone(), layout: path })
 }
 
-// Every change of our own programs makes a new archive; the last few are enough (another cluster may just read one).
+// Every change of our own programs makes a new layout; the last few are enough (another cluster may just read one).
 fn remove_older(folder: &Path, title: &str) {
     const KEEP: usize = 3;
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
     let prefix = format!("{title}-");
-    let mut archives: Vec<_> = entries
+    let mut layouts: Vec<_> = entries
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
-    archives.sort();
-    let excess = archives.len().saturating_sub(KEEP);
-    for (_, path) in archives.into_iter().take(excess) {
+    layouts.sort();
+    let excess = layouts.len().saturating_sub(KEEP);
+    for (_, path) in layouts.into_iter().take(excess) {
         // One that can't be removed costs space only.
-        let _ = fs::remove_file(path);
+        let _ = fs::remove_dir_all(path);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A node: the files that its kubelet and containerd read, the namespaces it lives in, its start and its end.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,9 +10,11 @@ use serde_json::json;
 
 use crate::address;
 use crate::cgroups;
+use crate::image::archive;
+use crate::images::Written;
 use crate::parts::{self, Parts};
 use crate::pki::{Authority, Identity};
-use crate::process::{output, run, words};
+use crate::process::{output, output_with_writer, words};
 use crate::run::Run;
 use crate::wait::{Seen, Wait};
 use crate::world::{After, Mount, Program, World};
@@ -56,9 +58,10 @@ impl Node<'_> {
         fs::write(folder.join("containerd.toml"), self.containerd())?;
         fs::write(folder.join("kubelet.json"), serde_json::to_vec_pretty(&self.kubelet())?)?;
         fs::write(folder.join("cni/10-bed.conflist"), serde_json::to_vec(&self.cni())?)?;
-        let registry = folder.join("registries").join(address::REGISTRY.replace(':', "_"));
-        fs::create_dir_all(&registry)?;
-        fs::write(registry.join("hosts.toml"), format!("server = \"http://{}\"\n", address::REGISTRY))?;
+        // Every image is looked for in the cluster's own registry, whatever registry its name says: there is no other.
+        let all = folder.join("registries/_default");
+        fs::create_dir_all(&all)?;
+        fs::write(all.join("hosts.toml"), format!("server = \"http://{}\"\n", address::REGISTRY))?;
         let world = self.world(parts)?;
         fs::write(folder.join("world.json"), serde_json::to_vec(&world)?)?;
         Ok(())
@@ -89,8 +92,8 @@ impl Node<'_> {
         Ok(["nsenter", "--target", first, "--mount", "--pid", "--net", "--uts"].map(str::to_owned).to_vec())
     }
 
-    /// Imports image archives into the node's containerd, as soon as that runs.
-    pub fn import(&self, parts: &Parts, archives: &[PathBuf]) -> Result<()> {
+    /// Imports images into the node's containerd, as soon as that runs.
+    pub fn import(&self, parts: &Parts, images: &[Written]) -> Result<()> {
         let ctr = inside_parts(parts.path("ctr")?);
         let wait = Wait::new(format!("containerd on {}", self.name), Duration::from_secs(60));
         let enter = wait.until_blocking(|| {
@@ -98,11 +101,13 @@ impl Node<'_> {
             output(words(&enter).args([ctr.as_str(), "version"]))?;
             Ok(Seen::Done(enter))
         })?;
-        for archive in archives {
-            // Read here and passed through a pipe: the node doesn't see the cache.
-            let file = File::open(archive).with_context(|| format!("cannot open {}", archive.display()))?;
-            run(words(&enter).args([ctr.as_str(), "--namespace", "k8s.io", "images", "import", "-"]).stdin(file))
-                .with_context(|| format!("cannot import {} on {}", archive.display(), self.name))?;
+        for image in images {
+            let names: Vec<&str> = image.names.iter().map(String::as_str).collect();
+            // Through a pipe: the node doesn't see the cache.
+            let mut command = words(&enter);
+            command.args([ctr.as_str(), "--namespace", "k8s.io", "images", "import", "-"]);
+            output_with_writer(&mut command, |pipe| archive(&image.layout, &names, pipe))
+                .with_context(|| format!("cannot import {} on {}", image.layout.display(), self.name))?;
         }
         Ok(())
     }

@@ -15,6 +15,14 @@ pub fn output(command: &mut Command) -> Result<String> {
 
 /// Runs the command with `input` on its standard input and returns its standard output.
 pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<String> {
+    output_with_writer(command, |pipe| Ok(pipe.write_all(input)?))
+}
+
+/// Runs the command, lets `write` fill its standard input, and returns its standard output.
+pub fn output_with_writer(
+    command: &mut Command,
+    write: impl FnOnce(&mut dyn Write) -> Result<()> + Send,
+) -> Result<String> {
     let shown = shown(command);
     let mut child = command
         .stdin(Stdio::piped())
@@ -24,16 +32,15 @@ pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<String> 
         .with_context(|| format!("cannot start `{shown}`"))?;
     // Written from a thread: a program that answers while it reads would otherwise block us and itself.
     let pipe = child.stdin.take();
-    let output = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            if let Some(mut pipe) = pipe {
-                // A program that ends before it has read everything reports the reason itself.
-                let _ = pipe.write_all(input);
-            }
-        });
-        child.wait_with_output()
+    let (output, written) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| pipe.map_or(Ok(()), |mut pipe| write(&mut pipe)));
+        let output = child.wait_with_output();
+        (output, writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    succeeded(&shown, &output.with_context(|| format!("cannot wait for `{shown}`"))?)
+    let said = succeeded(&shown, &output.with_context(|| format!("cannot wait for `{shown}`"))?)?;
+    // After the program's own complaint: one that ends early breaks the pipe, and knows why.
+    written.with_context(|| format!("cannot feed `{shown}`"))?;
+    Ok(said)
 }
 
 /// Runs the command for its effect.

@@ -12,7 +12,7 @@ use kube::api::ListParams;
 
 use crate::address::{GATEWAY, SERVICE};
 use crate::cluster::Cluster;
-use crate::images::{self, Programs};
+use crate::images::{self, Programs, Written};
 use crate::netns::{Netns, within};
 use crate::node::Node;
 use crate::options::Options;
@@ -46,11 +46,11 @@ pub fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Cluster> {
     let programs = Programs::build()?;
     let mut wanted = images::base(&parts)?;
     wanted.extend(images::product(&parts, &programs)?);
-    let archives = wanted.iter().map(images::archived).collect::<Result<Vec<_>>>()?;
+    let written = wanted.iter().map(images::write).collect::<Result<Vec<_>>>()?;
     lap("programs and images built");
 
     let cluster = Cluster::of_run(run.clone(), options.clone(), parts.clone());
-    match start(&cluster, &run, &parts, options, &archives, &lap) {
+    match start(&cluster, &run, &parts, options, &written, &lap) {
         Ok(()) => Ok(cluster),
         Err(error) => Err(error.context(format!(
             "the cluster `{0}` didn't start; its logs are in {1}, and `cargo xtask cluster down --name {0}` removes it",
@@ -65,7 +65,7 @@ fn start(
     run: &Run,
     parts: &Parts,
     options: &Options,
-    archives: &[std::path::PathBuf],
+    written: &[Written],
     lap: &dyn Fn(&str),
 ) -> Result<()> {
     prepare(run, parts, options)?;
@@ -86,8 +86,8 @@ fn start(
     lap("API server ready");
     argo::install(run, parts, options)?;
     lap("Argo's definitions and rights installed");
-    cluster.load(archives)?;
-    lap("images imported on every node");
+    cluster.load(written)?;
+    lap("images on every node and in the registry");
     nodes_ready(cluster, options)?;
     lap(&format!("{} nodes Ready", options.nodes));
     cluster.push_kata_charts()?;

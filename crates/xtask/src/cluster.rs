@@ -116,9 +116,9 @@ fn load(name: &Name) -> Result<()> {
     let cluster = Cluster::named(&name.name)?;
     let started = Instant::now();
     let parts = parts::build(&say)?;
-    let archives =
-        images::product(&parts, &Programs::build()?)?.iter().map(images::archived).collect::<Result<Vec<_>>>()?;
-    cluster.load(&archives)?;
+    let written =
+        images::product(&parts, &Programs::build()?)?.iter().map(images::write).collect::<Result<Vec<_>>>()?;
+    cluster.load(&written)?;
     cluster.push_kata_charts()?;
     eprintln!("loaded in {:.1} s", started.elapsed().as_secs_f32());
     Ok(())

@@ -65,32 +65,22 @@ impl Layout {
             descriptor["platform"] = image.platform.describe();
             manifests.push(descriptor);
         }
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+        let index = index(&manifests);
         let descriptor = self.json_blob(INDEX, &index)?;
         Ok(self.name(&descriptor, names))
     }
 
     /// Writes the index: the layout is whole now.
     pub fn finish(self) -> Result<()> {
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests});
+        let index = index(&self.manifests);
         fs::write(self.folder.join("index.json"), serde_json::to_vec(&index)?)?;
         fs::write(self.folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         Ok(())
     }
 
     fn name(&mut self, descriptor: &Value, names: &[&str]) -> String {
-        let digest = descriptor["digest"].as_str().unwrap_or_default().to_owned();
-        for name in names {
-            let mut entry = descriptor.clone();
-            // containerd reads the full name from its own annotation; other tools read the tag from the standard one.
-            let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-            entry["annotations"] = json!({
-                "io.containerd.image.name": name,
-                "org.opencontainers.image.ref.name": tag,
-            });
-            self.manifests.push(entry);
-        }
-        digest
+        self.manifests.extend(named(descriptor, names));
+        descriptor["digest"].as_str().unwrap_or_default().to_owned()
     }
 
     fn manifest(&self, image: &Image) -> Result<Value> {
@@ -142,6 +132,31 @@ impl Layout {
     fn blob(&self, digest: &str) -> PathBuf {
         self.folder.join("blobs/sha256").join(digest)
     }
+}
+
+/// One entry of an index for each name; without names, one that has none.
+pub(super) fn named(descriptor: &Value, names: &[&str]) -> Vec<Value> {
+    if names.is_empty() {
+        return vec![descriptor.clone()];
+    }
+    names
+        .iter()
+        .map(|name| {
+            let mut entry = descriptor.clone();
+            // containerd reads the full name from its own annotation; other tools read the tag from the standard one.
+            let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+            entry["annotations"] = json!({
+                "io.containerd.image.name": name,
+                "org.opencontainers.image.ref.name": tag,
+            });
+            entry
+        })
+        .collect()
+}
+
+/// The index of a layout.
+pub(super) fn index(manifests: &[Value]) -> Value {
+    json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
 }
 
 fn write_through<W: Write>(layer: &Layer, mut out: Hashing<W>) -> Result<Hashing<W>> {

@@ -112,28 +112,46 @@ fn a_compressed_layer_unpacks_to_the_bytes_that_the_configuration_names() {
     assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{hash}")]));
 }
 
+fn packed(layout: &Path, names: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    archive(layout, names, &mut bytes).unwrap();
+    bytes
+}
+
 #[test]
 fn the_same_input_makes_the_same_archive() {
     let folder = tempfile::tempdir().unwrap();
-    let archives: Vec<Vec<u8>> = ["one", "two"]
-        .iter()
-        .map(|name| {
-            let path = folder.path().join(name);
-            let mut layout = Layout::create(&path).unwrap().compression(Compression::Gzip);
-            layout.add(&tool("amd64"), &["tool:1"]).unwrap();
-            layout.finish().unwrap();
-            let file = folder.path().join(format!("{name}.tar"));
-            archive(&path, &file).unwrap();
-            fs::read(file).unwrap()
-        })
-        .collect();
+    let archives = ["one", "two"].map(|name| {
+        let path = folder.path().join(name);
+        let mut layout = Layout::create(&path).unwrap().compression(Compression::Gzip);
+        layout.add(&tool("amd64"), &["tool:1"]).unwrap();
+        layout.finish().unwrap();
+        packed(&path, &[])
+    });
     assert!(archives[0] == archives[1]);
+}
+
+#[test]
+fn an_archive_can_give_an_image_other_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut layout = Layout::create(folder.path()).unwrap();
+    let digest = layout.add(&tool("amd64"), &[]).unwrap();
+    layout.finish().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    tar::Archive::new(&packed(folder.path(), &["a.example/tool:1", "b.example/tool:2"])[..]).unpack(&whole).unwrap();
+    let entries = index(whole.path())["manifests"].as_array().unwrap().clone();
+    let found = entries.iter().map(|entry| {
+        assert_eq!(entry["digest"], json!(digest));
+        blob(whole.path(), &entry["digest"]);
+        entry["annotations"]["io.containerd.image.name"].as_str().unwrap()
+    });
+    assert_eq!(found.collect::<Vec<_>>(), ["a.example/tool:1", "b.example/tool:2"]);
 }
 
 #[test]
 fn an_unfinished_layout_is_not_packed() {
     let folder = tempfile::tempdir().unwrap();
     let _ = Layout::create(folder.path().join("half")).unwrap();
-    let error = archive(&folder.path().join("half"), &folder.path().join("x.tar")).unwrap_err();
+    let error = archive(&folder.path().join("half"), &[], std::io::sink()).unwrap_err();
     assert!(format!("{error:#}").contains("isn't a whole image layout"));
 }
