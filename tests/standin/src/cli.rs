@@ -62,6 +62,18 @@ pub enum Command {
         #[arg(long, value_parser = seconds)]
         daemonset_timeout: Duration,
     },
+    /// Be all of kata-deploy's pods on simulated nodes, with the kubeconfig's rights.
+    Play {
+        /// The release's namespace.
+        #[arg(long, default_value = "kube-system")]
+        namespace: String,
+        /// How long an installation takes, like `30s`.
+        #[arg(long, value_parser = klm_standin::injection::duration)]
+        install_time: Option<Duration>,
+        /// The annotation of simulated nodes.
+        #[arg(long, default_value = "kwok.x-k8s.io/node=fake", value_parser = pair)]
+        simulated: (String, String),
+    },
     /// Pack the chart, of one version or of all.
     Package {
         /// Where the packages go.
@@ -111,6 +123,11 @@ impl Call {
             _ => Self::Command(Cli::parse_from(arguments)),
         }
     }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` isn't `name=value`"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {

@@ -12,6 +12,7 @@ pub mod injection;
 pub mod names;
 pub mod node;
 pub mod perform;
+pub mod play;
 pub mod profile;
 pub mod script;
 pub mod setup;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use cli::{Call, Cli, Command};
-use klm_standin::{chart, daemon, dispatch, hooks};
+use klm_standin::{chart, daemon, dispatch, hooks, play};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
@@ -30,12 +30,12 @@ fn run() -> Result<i32> {
         Call::Monitor => runtime.block_on(hooks::monitor()),
         Call::Command(Cli { command }) => match command {
             Command::Package { out, unpacked, versions } => package(&out, unpacked, versions),
-            command => runtime.block_on(play(command)),
+            command => runtime.block_on(be(command)),
         },
     }
 }
 
-async fn play(command: Command) -> Result<i32> {
+async fn be(command: Command) -> Result<i32> {
     match command {
         Command::Install => daemon::install().await,
         Command::Cleanup => daemon::cleanup().await,
@@ -44,6 +44,10 @@ async fn play(command: Command) -> Result<i32> {
             hooks::verify_release(mode.into(), daemonset_timeout).await
         }
         Command::Package { out, unpacked, versions } => package(&out, unpacked, versions),
+        Command::Play { namespace, install_time, simulated } => {
+            let client = kube::Client::try_default().await.context("finding the API server")?;
+            play::play(client, play::Options { namespace, install_time, simulated }).await.map(|()| 0)
+        }
         stage => daemon::stage(stage.stage().context("not a stage")?).await,
     }
 }

@@ -54,6 +54,22 @@ pub enum Stage {
     RemoveArtifacts,
 }
 
+impl Stage {
+    /// The stage that a container of this name plays.
+    pub fn of_container(name: &str) -> Option<Self> {
+        match name {
+            "host-check" => Some(Self::HostCheck),
+            "artifacts" => Some(Self::Artifacts),
+            "cri" => Some(Self::Cri),
+            "label" => Some(Self::Label),
+            "unlabel" => Some(Self::Unlabel),
+            "revert-cri" => Some(Self::RevertCri),
+            "remove-artifacts" => Some(Self::RemoveArtifacts),
+            _ => None,
+        }
+    }
+}
+
 /// What the pod's `DaemonSet` looks like when the pod is told to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {

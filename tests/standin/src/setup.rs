@@ -1,5 +1,7 @@
 //! What a test does around the stand-in: give its pods the rights to record the truth, ask for failures, and wipe the slate.
 
+mod stale;
+
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -9,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::injection::{CONFIG_MAP, Injection, PACE_KEY, Pace, key};
 use crate::names::{MARKER_PREFIX, RUNTIME_LABEL, TRUTH_PREFIX};
+
+pub use stale::leave_stale_job;
 
 /// Lets the pods of `namespace` record the ground truth, and makes the namespace if it isn't there.
 ///
