@@ -21,6 +21,16 @@ impl std::fmt::Display for RunId {
     }
 }
 
+/// A taint that was taken off, and where it stood among the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiftedTaint {
+    /// Its place, so that it goes back there.
+    pub at: usize,
+    /// The taint.
+    #[serde(flatten)]
+    pub taint: Taint,
+}
+
 /// The record. Fields are only ever added: an older step must be able to read what a newer one wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,9 +49,9 @@ pub struct Journal {
     /// Whether the node was cordoned before we came. Present from our own cordon on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prior_unschedulable: Option<bool>,
-    /// The selecting taint that we took off for the time of the step.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lifted_taint: Option<Taint>,
+    /// The selecting taints that we took off for the time of the step: several, when they differ by effect alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifted_taints: Vec<LiftedTaint>,
     /// When the drain began (RFC 3339), so that a restart doesn't give it more time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_started: Option<String>,

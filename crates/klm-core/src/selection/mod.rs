@@ -76,10 +76,9 @@ impl Choice {
 
     /// Whether the user means this node. A node whose selecting taint was lifted for the time of a step still counts.
     pub fn means(&self, node: &NodeFacts) -> bool {
-        let lifted = || node.journal.as_ref().and_then(|journal| journal.as_ref().ok()?.lifted_taint.as_ref());
-        let taints = |choice: &TaintChoice| {
-            node.taints.iter().any(|taint| choice.matches(taint)) || lifted().is_some_and(|taint| choice.matches(taint))
-        };
+        let journal = node.journal.as_ref().and_then(|journal| journal.as_ref().ok());
+        let lifted = || journal.iter().flat_map(|journal| &journal.lifted_taints).map(|lifted| &lifted.taint);
+        let taints = |choice: &TaintChoice| node.taints.iter().chain(lifted()).any(|taint| choice.matches(taint));
         self.selector.matches(&node.labels) && self.taint.as_ref().is_none_or(taints)
     }
 }

@@ -43,7 +43,7 @@ fn left(name: &str, phase: NodePhase) -> NodeFacts {
         source: Some("3.32.0".into()),
         target: "4.0.0".into(),
         prior_unschedulable: Some(false),
-        lifted_taint: None,
+        lifted_taints: Vec::new(),
         drain_started: None,
         changed: true,
         old_pod: None,
@@ -178,7 +178,8 @@ fn at_target_means_that_record_and_observation_agree() {
 fn a_taint_that_was_lifted_for_a_step_still_chooses_its_node() {
     let mut node = left("n", NodePhase::Upgrading);
     if let Some(Ok(journal)) = &mut node.journal {
-        journal.lifted_taint = tainted("n", "window", "NoSchedule").taints.pop();
+        let taint = tainted("n", "window", "NoSchedule").taints.remove(0);
+        journal.lifted_taints = vec![crate::journal::LiftedTaint { at: 0, taint }];
     }
     assert!(choice("", "window").means(&node) && !choice("", "other").means(&node));
 }
