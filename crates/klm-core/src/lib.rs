@@ -5,6 +5,8 @@
 pub mod contract;
 pub mod drain;
 pub mod duration;
+pub mod gate;
+pub mod hazard;
 pub mod helm_command;
 pub mod journal;
 pub mod mode;

@@ -68,6 +68,11 @@ impl NodeFacts {
         self.labels.get("kubernetes.io/hostname").map_or(self.name.as_str(), String::as_str)
     }
 
+    /// Its architecture, for example `amd64`; empty when nothing says.
+    pub fn architecture(&self) -> &str {
+        self.labels.get("kubernetes.io/arch").map_or("", String::as_str)
+    }
+
     /// Whether kata-deploy says that Kata can run here. Never proof of a version.
     pub fn serves_kata(&self) -> bool {
         self.labels.get(crate::contract::KATA_RUNTIME).is_some_and(|value| value == "true")
