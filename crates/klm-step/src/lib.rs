@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod engine;
 pub mod exit;
 pub mod helm;
 pub mod lock;

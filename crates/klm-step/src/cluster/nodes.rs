@@ -7,6 +7,7 @@ use klm_core::journal::Journal;
 use klm_core::name::NodeName;
 use klm_core::node::{NodeFacts, Taint};
 use klm_core::phase::NodePhase;
+use klm_core::version::label_value;
 use serde_json::{Map, Value, json};
 
 use super::{ApiError, Cluster, LeanNode, Query};
@@ -17,8 +18,8 @@ use crate::observe;
 pub struct NodePatch {
     /// The status word, as annotation and label.
     pub status: Option<NodePhase>,
-    /// The verified version, as annotation and label; `Some(None)` removes it.
-    pub version: Option<Option<String>>,
+    /// The verified version, as annotation and label.
+    pub version: Option<String>,
     /// Our record; `Some(None)` removes it.
     pub journal: Option<Option<Journal>>,
     /// Other labels; `None` removes one.
@@ -40,7 +41,7 @@ impl NodePatch {
         }
         if let Some(version) = &self.version {
             annotations.insert(CURRENT_VERSION.to_owned(), json!(version));
-            labels.insert(CURRENT_VERSION.to_owned(), json!(version.as_deref().map(label_value)));
+            labels.insert(CURRENT_VERSION.to_owned(), json!(label_value(version)));
         }
         if let Some(journal) = &self.journal {
             let text = journal.as_ref().and_then(|journal| serde_json::to_string(journal).ok());
@@ -63,13 +64,6 @@ impl NodePatch {
         }
         body
     }
-}
-
-/// A version as a label value: build metadata's `+` isn't allowed there.
-fn label_value(version: &str) -> String {
-    let text: String =
-        version.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
-    text.chars().take(63).collect::<String>().trim_matches(['-', '_', '.']).to_owned()
 }
 
 /// Lost races before we give up: a kubelet writes every few seconds, nobody writes all the time.
@@ -132,7 +126,7 @@ mod tests {
     fn status_and_version_are_written_as_annotation_and_label() {
         let patch = NodePatch {
             status: Some(NodePhase::Completed),
-            version: Some(Some("4.1.0+build.7".to_owned())),
+            version: Some("4.1.0+build.7".to_owned()),
             journal: Some(None),
             unschedulable: Some(false),
             ..NodePatch::default()
@@ -143,7 +137,7 @@ mod tests {
                 "metadata": {
                     "resourceVersion": "17",
                     "annotations": { STATUS: "completed", CURRENT_VERSION: "4.1.0+build.7", JOURNAL: null },
-                    "labels": { STATUS: "completed", CURRENT_VERSION: "4.1.0_build.7" },
+                    "labels": { STATUS: "completed", CURRENT_VERSION: "4.1.0-build.7" },
                 },
                 "spec": { "unschedulable": null },
             })

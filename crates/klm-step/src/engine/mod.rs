@@ -1,0 +1,3 @@
+//! What the steps have in common: moving a wave, verifying it, taking nodes back.
+
+pub mod record;
