@@ -19,7 +19,7 @@ use crate::api::store::Key;
 use crate::connection::{Connection, Entry};
 use crate::fault::{Fault, glob};
 use crate::kill::{Kill, When};
-use crate::world::{World, known};
+use crate::world::{Injection, Truth, World, known};
 
 /// What a test wants to happen when a request was served.
 type Reaction = Box<dyn FnMut(&mut World, &Call) + Send>;
@@ -242,6 +242,21 @@ impl FakeCluster {
     /// Sets what a container has printed.
     pub fn set_log(&self, namespace: &str, pod: &str, container: &str, text: &str) {
         self.world(|world| world.set_log(namespace, pod, container, text));
+    }
+
+    /// What really happened on a node, whatever its labels say.
+    pub fn truth(&self, node: &str) -> Truth {
+        self.world(|world| world.kata.truth(node))
+    }
+
+    /// Something goes wrong on a node, or on every node (`*`), from now on.
+    pub fn misbehave(&self, node: &str, injection: Injection) {
+        self.world(|world| world.kata.inject(node, injection));
+    }
+
+    /// Something goes wrong on a node, or on every node (`*`), at one version only.
+    pub fn misbehave_at(&self, node: &str, version: &str, injection: Injection) {
+        self.world(|world| world.kata.inject_at(node, version, injection));
     }
 
     /// Plans an event, counted from now.

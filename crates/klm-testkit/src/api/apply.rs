@@ -47,6 +47,12 @@ pub fn apply(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_
             remove_at(&mut new, path);
         }
     }
+    // A list that is all this manager's is replaced: what it no longer names in there is gone.
+    for (path, value) in &leaves {
+        if value.is_array() && owners.get(path).is_some_and(|owner| owner == request.field_manager) {
+            remove_at(&mut new, path);
+        }
+    }
     strategic::merge(&mut new, &request.body);
     if object::text(&request.body, "/metadata/resourceVersion").is_empty() {
         object::metadata(&mut new).remove("resourceVersion");
@@ -93,7 +99,10 @@ fn remove_at(object: &mut Value, pointer: &str) {
     let Some((parent, leaf)) = pointer.rsplit_once('/') else {
         return;
     };
-    if let Some(Value::Object(map)) = object.pointer_mut(parent) {
-        map.remove(&leaf.replace("~1", "/").replace("~0", "~"));
+    let Some(Value::Object(map)) = object.pointer_mut(parent) else { return };
+    map.remove(&leaf.replace("~1", "/").replace("~0", "~"));
+    // A map that held nothing else was there for this field only.
+    if map.is_empty() && !parent.is_empty() {
+        remove_at(object, parent);
     }
 }

@@ -239,12 +239,12 @@ fn is_lost(store: &Store, key: &Key, object: &Value) -> bool {
         return false;
     }
     owners.iter().all(|owner| {
-        let uid = object::uid(&json!({"metadata": owner})).to_owned();
+        let uid = object::text(owner, "/uid");
         let kind = super::kinds::by_manifest(object::text(owner, "/apiVersion"), object::text(owner, "/kind"));
         let found = kind
             .and_then(|kind| store.get(kind.plural, &key.namespace, object::text(owner, "/name")))
             .is_some_and(|found| object::uid(found) == uid);
         // Fixtures may name owners that no test needs; those are left alone until they really disappear.
-        !found && (store.is_gone(&uid) || !store.is_seeded(object::uid(object)))
+        !found && (store.is_gone(uid) || !store.is_seeded(object::uid(object)))
     })
 }

@@ -162,6 +162,12 @@ impl Store {
                 (false, _) => kept,
             });
         }
+        if key.plural == "daemonsets" && old.is_none_or(|old| old["spec"]["template"] != object["spec"]["template"]) {
+            const GENERATION: &str = "deprecated.daemonset.template.generation";
+            let before =
+                old.and_then(|old| object::annotation(old, GENERATION)).and_then(|text| text.parse::<u64>().ok());
+            object::set_annotation(&mut object, GENERATION, &(before.unwrap_or(0) + 1).to_string());
+        }
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         self.objects.insert(key, object);

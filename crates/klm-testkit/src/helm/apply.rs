@@ -78,8 +78,8 @@ pub(super) fn path_of(object: &Value, namespace: &str) -> Result<String, String>
     Ok(format!("{root}{scope}/{}/{}", kind.plural, object::name(object)))
 }
 
-/// Server-side apply, with the labels and annotations by which helm knows its own objects.
-pub(super) async fn apply(client: &Client, release: (&str, &str), object: &Value, force: bool) -> Result<(), String> {
+/// The object with the labels and annotations by which helm knows its own.
+pub(crate) fn owned(release: (&str, &str), object: &Value) -> Value {
     let (name, namespace) = release;
     let mut ours = object.clone();
     object::set_label(&mut ours, "app.kubernetes.io/managed-by", "Helm");
@@ -89,6 +89,13 @@ pub(super) async fn apply(client: &Client, release: (&str, &str), object: &Value
     }
     object::set_annotation(&mut ours, "meta.helm.sh/release-name", name);
     object::set_annotation(&mut ours, "meta.helm.sh/release-namespace", namespace);
+    ours
+}
+
+/// Server-side apply, with the labels and annotations by which helm knows its own objects.
+pub(super) async fn apply(client: &Client, release: (&str, &str), object: &Value, force: bool) -> Result<(), String> {
+    let (name, namespace) = release;
+    let ours = owned(release, object);
     let path = path_of(object, namespace)?;
     // Helm looks first: the account needs `get`, and a foreign object is refused.
     if let Some(found) = get(client, &path).await? {

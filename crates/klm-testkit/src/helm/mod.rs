@@ -19,9 +19,11 @@ mod storage;
 mod upgrade;
 mod values;
 
+pub(crate) use apply::owned;
 pub use engine::{Invocation, Output};
 pub use fake::{FakeHelm, HelmProcess};
 pub use post_render::PostRender;
 pub use program::{DIRECTORY_ENV, HelmDirectory, beside_this_test, main};
 pub use release::Release;
 pub use script::{HelmFault, Stage};
+pub(crate) use storage::encode as release_secret;

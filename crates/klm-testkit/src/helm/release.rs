@@ -41,6 +41,33 @@ pub struct Release {
 }
 
 impl Release {
+    /// A first revision that went well: for fixtures.
+    pub(crate) fn installed(
+        name: &str,
+        namespace: &str,
+        version: &Version,
+        config: Values,
+        documents: Vec<chart::Document>,
+        now: jiff::Timestamp,
+    ) -> Self {
+        let (documents, hooks) = super::manifest::partition(documents);
+        Self {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            revision: 1,
+            status: "deployed".to_owned(),
+            chart: version.as_str().to_owned(),
+            config,
+            manifest: super::manifest::join(&documents),
+            hooks,
+            description: "Install complete".to_owned(),
+            first_deployed: now.to_string(),
+            last_deployed: now.to_string(),
+            labels: BTreeMap::new(),
+            apply_method: "ssa".to_owned(),
+        }
+    }
+
     /// Whether an operation is under way, or was when its process died.
     pub fn is_pending(&self) -> bool {
         self.status.starts_with("pending-")

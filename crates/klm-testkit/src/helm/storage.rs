@@ -135,7 +135,7 @@ impl Storage {
 }
 
 /// A release as the Secret that helm would keep: JSON, gzip, base64, and base64 once more.
-pub(super) fn encode(release: &Release) -> Value {
+pub(crate) fn encode(release: &Release) -> Value {
     let stored = json!({
         "name": release.name, "namespace": release.namespace, "version": release.revision, "config": release.config,
         "manifest": release.manifest, "hooks": release.hooks, "apply_method": release.apply_method, "labels": release.labels,

@@ -3,14 +3,23 @@
 //! Events carry the time at which they are due. A request first plays everything that was due before it, in order, each
 //! at its own time; there are no background tasks, so a test sees the same history every time.
 
+mod bare_pods;
+pub(crate) mod daemonset;
+mod dispatch;
 mod housekeeping;
+mod kata;
+mod kata_pod;
+mod node_job;
+mod nodes;
 pub mod profile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+
+pub use kata::{Injection, Kata, Pace, PodFate, Truth};
 
 use crate::api::authorize::Identity;
 use crate::api::call::Call;
@@ -42,6 +51,10 @@ pub struct World {
     settled_at: Option<u64>,
     logs: BTreeMap<(Key, String), String>,
     stop_times: Vec<StopTime>,
+    /// Kata: what is true, what goes wrong, how long it takes.
+    pub kata: Kata,
+    /// Pods that the DaemonSet controller is about to create: uid of the set, node.
+    creating: BTreeSet<(String, String)>,
     /// How long the garbage collector takes to notice.
     pub garbage_delay: Duration,
 }
@@ -65,13 +78,20 @@ impl World {
             settled_at: None,
             logs: BTreeMap::new(),
             stop_times: Vec::new(),
-            garbage_delay: Duration::from_secs(1),
+            kata: Kata::default(),
+            creating: BTreeSet::new(),
+            garbage_delay: Duration::from_secs(3),
         };
         for name in ["default", "kube-system"] {
             world.ensure_namespace(name);
         }
         world.add_controller(housekeeping::stop_terminating_pods());
+        world.add_controller(housekeeping::collect_orphaned_pods());
         world.add_controller(housekeeping::collect_garbage());
+        world.add_controller(daemonset::controller());
+        world.add_controller(kata_pod::controller());
+        world.add_controller(bare_pods::controller());
+        world.add_controller(node_job::controller());
         world.add_controller(Box::new(|world| {
             crate::api::evict::refresh_budgets(&mut world.store);
         }));
@@ -107,7 +127,12 @@ impl World {
 
     /// How long this pod takes to stop.
     pub fn stop_time(&self, pod: &Value) -> Duration {
-        self.stop_times.iter().rev().find_map(|opinion| opinion(pod)).unwrap_or(Duration::from_secs(1))
+        self.stop_times
+            .iter()
+            .rev()
+            .find_map(|opinion| opinion(pod))
+            .or_else(|| kata_pod::stop_time(self, pod))
+            .unwrap_or(Duration::from_secs(1))
     }
 
     /// Plays everything that is due until then.
@@ -203,6 +228,12 @@ impl World {
             self.store.frozen_budgets.insert(object::uid(&found).to_owned());
         }
         found
+    }
+
+    /// Creates an object as a controller does; nothing when the server refuses it.
+    pub(crate) fn add_unseeded(&mut self, manifest: Value) -> Option<Value> {
+        let namespace = object::namespace(&manifest).to_owned();
+        create::create(&mut self.store, kind_of(&manifest), &namespace, manifest, false).ok()
     }
 
     /// Changes an object; panics when it isn't there, because a test that edits nothing proves nothing.
