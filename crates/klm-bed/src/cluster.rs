@@ -11,9 +11,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use crate::address::REGISTRY;
+use crate::audit::Audit;
+use crate::control_plane;
 use crate::image::archive;
 use crate::images::Written;
 use crate::netns::Netns;
+use crate::node::Node;
 use crate::options::Options;
 use crate::parts::Parts;
 use crate::process;
@@ -204,6 +207,36 @@ impl Cluster {
                 bail!("this needs a cluster that was started here, and a kubeconfig of another was given")
             }
         }
+    }
+
+    /// The API server's log of requests.
+    pub fn audit(&self) -> Result<Audit> {
+        Ok(Audit::new(control_plane::audit_log(self.bed()?.0)))
+    }
+
+    /// A command inside a node: its processes, mounts and network, with the machine's files. `ctr` is the node's own.
+    pub fn node_command(&self, node: &str, program: &str) -> Result<Command> {
+        let mut command = process::words(self.node(node)?.enter_command()?);
+        command.arg(program);
+        Ok(command)
+    }
+
+    /// Ends a node at once, as a loss of power would.
+    pub fn stop_node(&self, node: &str) -> Result<()> {
+        self.node(node)?.stop()
+    }
+
+    /// Starts a node that was stopped; what was on its disk is still there.
+    pub fn start_node(&self, node: &str) -> Result<()> {
+        self.node(node)?.start()
+    }
+
+    fn node(&self, name: &str) -> Result<Node<'_>> {
+        let (run, options) = self.bed()?;
+        crate::up::nodes(run, options)
+            .into_iter()
+            .find(|node| node.name == name)
+            .with_context(|| format!("the cluster has no real node `{name}`"))
     }
 
     pub(crate) fn run_netns(&self) -> Result<Netns> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cgroups;
 use crate::netns::Netns;
-use crate::run::{Run, Started};
+use crate::run::{Run, Started, pids};
 
 /// Everything that belongs to one cluster.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,10 +79,6 @@ fn processes(run: &Run, namespaces: &[Netns]) -> BTreeSet<i32> {
         // We may run inside ourselves, from `cluster shell` or as a test; that isn't the cluster's.
         .filter(|pid| !own.contains(pid) && Started::of(*pid).is_some())
         .collect()
-}
-
-fn pids() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn ancestors() -> BTreeSet<i32> {

@@ -4,6 +4,7 @@
 
 pub mod address;
 mod argo;
+pub mod audit;
 mod cgroups;
 mod cluster;
 pub mod control_plane;

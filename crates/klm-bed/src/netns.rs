@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
 
-use crate::process::{output, run, words};
+use crate::process::{run, words};
+use crate::run::pids;
 
 /// A named network namespace, whether it exists or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,10 @@ impl Netns {
 
     /// Lets it pass packets on between its interfaces.
     pub fn forward(&self) -> Result<()> {
-        run(words(self.enter_command()).args(["sysctl", "-qw", "net.ipv4.ip_forward=1"]))
+        within(self, async || {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1")
+                .with_context(|| format!("cannot switch on routing in {}", self.name))
+        })
     }
 
     /// The words before a command that make it run inside.
@@ -87,11 +91,13 @@ impl Netns {
         fs::metadata(self.path()).ok().map(|facts| facts.ino())
     }
 
-    /// The names of the interfaces inside.
-    pub fn interfaces(&self) -> Result<Vec<String>> {
-        let listed = output(&mut words(["ip", "-n", &self.name, "-j", "link", "show"]))?;
-        let listed: Vec<serde_json::Value> = serde_json::from_str(&listed)?;
-        Ok(listed.iter().filter_map(|link| link["ifname"].as_str().map(str::to_owned)).collect())
+    /// The processes inside.
+    pub fn processes(&self) -> Vec<i32> {
+        let Some(own) = self.inode() else {
+            return Vec::new();
+        };
+        let inside = |pid: &i32| fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|facts| facts.ino() == own);
+        pids().filter(inside).collect()
     }
 }
 

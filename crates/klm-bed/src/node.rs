@@ -1,12 +1,15 @@
 //! A node: the files that its kubelet and containerd read, the namespaces it lives in, its start and its end.
 
+mod files;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::json;
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::address;
 use crate::cgroups;
@@ -16,13 +19,11 @@ use crate::parts::{self, Parts};
 use crate::pki::{Authority, Identity};
 use crate::process::{output, output_with_writer, words};
 use crate::run::Run;
+use crate::up::begin;
 use crate::wait::{Seen, Wait};
 use crate::world::{After, Mount, Program, World};
 
-/// The runtime handlers that a `RuntimeClass` can name, beside the default one.
-///
-/// They run ordinary containers: there is no virtual machine here, but everything that Kubernetes does about a runtime class happens.
-pub const HANDLERS: &[&str] = &["kata-qemu", "kata-qemu-runtime-rs"];
+pub use files::HANDLERS;
 
 /// The pause image.
 pub const PAUSE_IMAGE: &str = "bed.local/pause:1";
@@ -90,6 +91,26 @@ impl Node<'_> {
         let first =
             text.split_whitespace().next().with_context(|| format!("the node {} has no first process", self.name))?;
         Ok(["nsenter", "--target", first, "--mount", "--pid", "--net", "--uts"].map(str::to_owned).to_vec())
+    }
+
+    /// Starts the node's processes.
+    pub fn start(&self) -> Result<()> {
+        if self.run.world(&self.name).is_some() {
+            bail!("the node {} runs already", self.name);
+        }
+        let spec = self.folder().join("world.json");
+        begin(self.run, &self.name, &self.run.node_netns(&self.name), &spec)
+    }
+
+    /// Ends the node's processes at once, and returns when they are gone.
+    pub fn stop(&self) -> Result<()> {
+        let holder = self.run.world(&self.name).with_context(|| format!("the node {} doesn't run", self.name))?;
+        kill(Pid::from_raw(holder.pid), Signal::SIGKILL)?;
+        let netns = self.run.node_netns(&self.name);
+        Wait::new(format!("the processes of {} to end", self.name), Duration::from_secs(30)).until_blocking(|| {
+            let left = netns.processes();
+            Ok(if left.is_empty() { Seen::Done(()) } else { Seen::NotYet(format!("processes {left:?}")) })
+        })
     }
 
     /// Imports images into the node's containerd, as soon as that runs.
@@ -178,94 +199,6 @@ impl Node<'_> {
             env: BTreeMap::from([("PATH".to_owned(), path)]),
             log: PathBuf::from(format!("{RUN}/log/{}-{name}.log", self.name)),
             after,
-        })
-    }
-
-    fn containerd(&self) -> String {
-        let runtimes: String = HANDLERS
-            .iter()
-            .chain(&["runc"])
-            .flat_map(|handler| {
-                [
-                    "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.",
-                    handler,
-                    "]\nruntime_type = 'io.containerd.runc.v2'\n",
-                ]
-            })
-            .collect();
-        format!(
-            "version = 3\n\
-             root = '/var/lib/containerd'\n\
-             state = '/run/containerd'\n\
-             oom_score = 0\n\
-             disabled_plugins = ['io.containerd.internal.v1.opt', 'io.containerd.nri.v1.nri', 'io.containerd.tracing.processor.v1.otlp']\n\
-             [plugins.'io.containerd.cri.v1.images']\n\
-             snapshotter = 'overlayfs'\n\
-             [plugins.'io.containerd.cri.v1.images'.pinned_images]\n\
-             sandbox = '{PAUSE_IMAGE}'\n\
-             [plugins.'io.containerd.cri.v1.images'.registry]\n\
-             config_path = '{registries}'\n\
-             [plugins.'io.containerd.cri.v1.runtime']\n\
-             restrict_oom_score_adj = true\n\
-             [plugins.'io.containerd.cri.v1.runtime'.cni]\n\
-             bin_dirs = ['/usr/lib/cni', '/opt/cni/bin']\n\
-             conf_dir = '{cni}'\n\
-             [plugins.'io.containerd.cri.v1.runtime'.containerd]\n\
-             default_runtime_name = 'runc'\n\
-             {runtimes}",
-            registries = self.inside("registries"),
-            cni = self.inside("cni"),
-        )
-    }
-
-    fn cni(&self) -> serde_json::Value {
-        json!({
-            "cniVersion": "0.4.0",
-            "name": "bed",
-            "plugins": [{
-                "type": "bridge",
-                "bridge": "pods",
-                "isGateway": true,
-                "ipMasq": false,
-                "hairpinMode": true,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{"subnet": address::pods(self.number)}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                    "dataDir": "/run/cni",
-                },
-            }],
-        })
-    }
-
-    fn kubelet(&self) -> serde_json::Value {
-        let ca = format!("{RUN}/pki/ca.crt");
-        json!({
-            "apiVersion": "kubelet.config.k8s.io/v1beta1",
-            "kind": "KubeletConfiguration",
-            "authentication": {"anonymous": {"enabled": false}, "x509": {"clientCAFile": ca}},
-            "containerRuntimeEndpoint": format!("unix://{SOCKET}"),
-            "podLogsDir": self.inside("pods"),
-            "volumePluginDir": self.inside("volume-plugins"),
-            // Works on machines with the old and with the new kind of control groups, with or without systemd.
-            "cgroupDriver": "cgroupfs",
-            "failCgroupV1": false,
-            "cgroupRoot": self.cgroup(),
-            "enforceNodeAllocatable": [],
-            "failSwapOn": false,
-            "localStorageCapacityIsolation": false,
-            // The disk and memory are the whole machine's; its state isn't a reason to evict pods from this node.
-            "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
-            // Images were imported and can't be pulled again.
-            "imageGCHighThresholdPercent": 100,
-            "imageGCLowThresholdPercent": 99,
-            "resolvConf": "",
-            "syncFrequency": "10s",
-            "nodeStatusUpdateFrequency": "5s",
-            "registryPullQPS": 0,
-            "serializeImagePulls": false,
-            "kubeAPIQPS": 100,
-            "kubeAPIBurst": 200,
         })
     }
 }

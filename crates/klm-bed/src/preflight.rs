@@ -35,7 +35,6 @@ const TOOLS: &[Tool] = &[
     Tool { places: &["unshare"], package: "util-linux", what_for: "process namespaces" },
     Tool { places: &["setsid"], package: "util-linux", what_for: "leaving the terminal" },
     Tool { places: &["mount"], package: "mount", what_for: "the kubelet's volumes" },
-    Tool { places: &["sysctl"], package: "procps", what_for: "routing between nodes" },
     Tool { places: &["runc"], package: "runc", what_for: "running containers" },
     Tool {
         places: &["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"],
@@ -175,12 +174,22 @@ fn lacks_disk(folder: &Path, gib: u64) -> Option<Missing> {
     })
 }
 
-fn lacks_memory(gib: u64) -> Option<Missing> {
+/// How many clusters of three nodes this machine has memory for, and something left for what runs in them.
+pub fn clusters_that_fit() -> usize {
+    usize::try_from(available_memory().unwrap_or_default() / (4 * GIB)).unwrap_or(1)
+}
+
+fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    (kib * 1024 < gib * GIB).then(|| Missing {
-        what: format!("memory: {gib} GiB, of which {:.1} are available", in_gib(kib * 1024)),
+    Some(kib * 1024)
+}
+
+fn lacks_memory(gib: u64) -> Option<Missing> {
+    let available = available_memory()?;
+    (available < gib * GIB).then(|| Missing {
+        what: format!("memory: {gib} GiB, of which {:.1} are available", in_gib(available)),
         how: "end other programs".to_owned(),
         package: None,
     })

@@ -79,7 +79,7 @@ fn start(
     for node in &nodes {
         node.prepare(parts, &authority)?;
         node.connect()?;
-        begin(run, &node.name, &run.node_netns(&node.name), &node.folder().join("world.json"))?;
+        node.start()?;
     }
     lap("namespaces and processes started");
     api_ready(cluster)?;

@@ -6,6 +6,7 @@ mod docs;
 mod image;
 mod lint;
 mod release;
+mod test;
 #[cfg(test)]
 mod workflows;
 
@@ -35,6 +36,8 @@ enum Task {
         #[arg(value_enum)]
         what: Option<lint::Task>,
     },
+    /// Everything that decides whether a change is good
+    Test(test::Test),
     /// The chart as it is published
     #[command(subcommand)]
     Release(release::Task),
@@ -56,6 +59,7 @@ fn run(xtask: Xtask) -> Result<ExitCode> {
         Task::Cluster(task) => cluster::run(&task),
         Task::Image(task) => image::run(&task),
         Task::Lint { what } => lint::run(what),
+        Task::Test(test) => test::run(&test),
         Task::Release(task) => release::run(&task),
     }
 }

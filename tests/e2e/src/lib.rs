@@ -1,1 +1,13 @@
-//! See `Cargo.toml` for what this crate is.
+//! Black-box suites against a real cluster: what they share.
+//!
+//! A suite is a file in `tests/`; each of its tests is `#[tokio::test]` and `#[ignore = "needs a cluster: …"]`, and begins
+//! with [`Scene::open`]. `cargo xtask test cluster` gives each suite a cluster of its own and runs its tests one after another.
+
+mod scene;
+mod workflow;
+
+pub use scene::{Scene, unique};
+pub use workflow::{Outcome, Step};
+
+/// Waiting with a name and a deadline.
+pub use klm_bed::wait::{Seen, Wait};

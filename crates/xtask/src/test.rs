@@ -1,0 +1,69 @@
+//! `cargo xtask test`: what decides whether a change is good, in two tiers; the same for people and for CI.
+
+mod cluster;
+mod suite;
+mod tally;
+mod unit;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use tally::Tally;
+
+/// What to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// Formatting, lints, and every test that needs no cluster
+    Unit,
+    /// The suites against a real cluster
+    Cluster,
+    /// Both
+    All,
+}
+
+#[derive(Args)]
+pub struct Test {
+    #[arg(value_enum, default_value = "all")]
+    tier: Tier,
+    /// Use the cluster of this kubeconfig instead of starting some
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// The OCI registry of that cluster, HOST:PORT, plain HTTP, reachable from its pods and from here
+    #[arg(long, requires = "kubeconfig")]
+    registry: Option<String>,
+    /// Only suites of this name, or `SUITE::TEST` for tests whose name contains TEST
+    #[arg(long)]
+    filter: Option<String>,
+    /// Leave the clusters as they are at the end
+    #[arg(long)]
+    keep: bool,
+    /// Clusters at the same time [default: 2 with memory for two, else 1]
+    #[arg(long)]
+    clusters: Option<usize>,
+    /// Install missing Debian packages; the default when CI=true
+    #[arg(long)]
+    install: bool,
+}
+
+pub fn run(test: &Test) -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    if matches!(test.tier, Tier::Unit | Tier::All) {
+        tally += unit::run();
+    }
+    if matches!(test.tier, Tier::Cluster | Tier::All) {
+        match cluster::run(test) {
+            Ok(found) => tally += found,
+            // A tier that couldn't run proves nothing; that is a failure, not an absence.
+            Err(error) => {
+                eprintln!("error: the cluster's suites didn't run: {error:#}");
+                tally += Tally::failure();
+            }
+        }
+    }
+    writeln!(std::io::stdout(), "{tally}")?;
+    Ok(if tally.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

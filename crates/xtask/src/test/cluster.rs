@@ -1,0 +1,165 @@
+//! The suites against real clusters: each suite gets a fresh one, and several run at the same time.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use klm_bed::run::Run;
+use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
+
+use super::Test;
+use super::suite::{self, Suite, listen};
+use super::tally::Tally;
+use crate::cluster::{in_ci, say};
+
+/// The variable with the path of this program, for suites that start clusters themselves.
+const XTASK_VARIABLE: &str = "KLM_XTASK";
+
+/// Runs every suite that the filter allows.
+pub fn run(test: &Test) -> Result<Tally> {
+    if test.kubeconfig.is_none() {
+        preflight::check(test.install || in_ci(), &say)?;
+        parts::build(&say)?;
+    }
+    let (suites, only) = chosen(test, suite::all()?)?;
+    if let Some(kubeconfig) = &test.kubeconfig {
+        let cluster = Cluster::existing(kubeconfig, test.registry.clone());
+        return Ok(suites.iter().map(|suite| run_program(suite, &cluster, only.as_deref())).sum());
+    }
+    let workers = test.clusters.unwrap_or_else(|| preflight::clusters_that_fit().min(2)).max(1);
+    let queue = Mutex::new(VecDeque::from(suites));
+    let tallies: Vec<Tally> = std::thread::scope(|scope| {
+        let running: Vec<_> = (1..=workers)
+            .map(|_| {
+                scope.spawn(|| {
+                    let next = || queue.lock().ok()?.pop_front();
+                    std::iter::from_fn(next).map(|suite| with_own_cluster(&suite, test, only.as_deref())).sum()
+                })
+            })
+            .collect();
+        running.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Tally::failure())).collect()
+    });
+    Ok(tallies.into_iter().sum())
+}
+
+/// The suites to run, and which of their tests.
+fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<String>)> {
+    let mut only = None;
+    if let Some(filter) = &test.filter {
+        let (name, tests) =
+            filter.split_once("::").map_or((filter.as_str(), None), |(name, tests)| (name, Some(tests)));
+        let names: Vec<_> = suites.iter().map(|suite| suite.name.clone()).collect();
+        suites.retain(|suite| suite.name == name);
+        if suites.is_empty() {
+            bail!("there is no suite `{name}`; there are {}", names.join(", "));
+        }
+        only = tests.map(str::to_owned);
+    }
+    if test.kubeconfig.is_some() {
+        suites.retain(|suite| !suite.needs.here);
+    }
+    if suites.is_empty() {
+        bail!("no suite is left to run");
+    }
+    Ok((suites, only))
+}
+
+fn with_own_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Tally {
+    let started = Instant::now();
+    let tally = if suite.needs.cluster {
+        on_fresh_cluster(suite, test, only).unwrap_or_else(|error| {
+            eprintln!("{}: error: {error:#}", suite.name);
+            Tally::failure()
+        })
+    } else {
+        listen(&mut program(suite, only), &prefix(suite))
+    };
+    eprintln!("{}: {tally} in {:.0} s", suite.name, started.elapsed().as_secs_f32());
+    tally
+}
+
+fn on_fresh_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Result<Tally> {
+    // Named by the suite, so that a run which was cut short is cleaned up by the next one.
+    let name: String = format!("test-{}", suite.name.replace('_', "-")).chars().take(20).collect();
+    let run = Run::named(&name)?;
+    klm_bed::down(&run)?;
+    let options = Options {
+        name,
+        nodes: suite.needs.nodes,
+        requeue: Duration::from_secs_f64(suite.needs.requeue),
+        full_crds: suite.needs.full_crds,
+    };
+    let told = |line: &str| eprintln!("{}{line}", prefix(suite));
+    let result = Cluster::up(&options, &told).map(|cluster| run_program(suite, &cluster, only));
+    let well = result.as_ref().is_ok_and(|tally| tally.is_good());
+    if !well {
+        keep_logs(suite, &run);
+    }
+    if test.keep {
+        eprintln!("{}kept: cargo xtask cluster shell --name {}", prefix(suite), run.name());
+    } else {
+        klm_bed::down(&run)?;
+    }
+    result
+}
+
+fn run_program(suite: &Suite, cluster: &Cluster, only: Option<&str>) -> Tally {
+    let mut command = if let Ok((run, _)) = cluster.bed() {
+        // The whole program inside the cluster's network: every thread and child of it reaches the API server.
+        let mut command = klm_bed::process::words(run.netns().enter_command());
+        command.arg(&suite.program).env(NAME_VARIABLE, run.name());
+        command
+    } else {
+        let mut command = Command::new(&suite.program);
+        command.env(KUBECONFIG_VARIABLE, cluster.kubeconfig());
+        if let Some(registry) = cluster.registry() {
+            command.env(REGISTRY_VARIABLE, registry);
+        }
+        command
+    };
+    arguments(&mut command, only);
+    listen(&mut command, &prefix(suite))
+}
+
+fn program(suite: &Suite, only: Option<&str>) -> Command {
+    let mut command = Command::new(&suite.program);
+    arguments(&mut command, only);
+    command
+}
+
+// One after another: the tests of a suite share its cluster.
+fn arguments(command: &mut Command, only: Option<&str>) {
+    command.args(["--ignored", "--test-threads=1"]).args(only);
+    command.current_dir(paths::workspace().join("tests/e2e"));
+    if let Ok(own) = std::env::current_exe() {
+        command.env(XTASK_VARIABLE, own);
+    }
+    // The claim and the values say what is wrong; the runtime's frames hide both.
+    command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped());
+}
+
+fn prefix(suite: &Suite) -> String {
+    format!("{:>12} | ", suite.name)
+}
+
+/// Copies the logs of the cluster's programs to where they outlive it.
+fn keep_logs(suite: &Suite, run: &Run) {
+    let target = paths::workspace().join("target/e2e").join(&suite.name);
+    let copied = copy_files(&run.path("log"), &target);
+    match copied {
+        Ok(()) => eprintln!("{}logs of the cluster: {}", prefix(suite), target.display()),
+        Err(error) => eprintln!("{}cannot keep the logs: {error:#}", prefix(suite)),
+    }
+}
+
+fn copy_files(from: &PathBuf, to: &PathBuf) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

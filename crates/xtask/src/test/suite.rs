@@ -1,0 +1,196 @@
+//! The suites in `tests/e2e/tests/`: which there are, what each needs, and how one is run.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use klm_bed::paths;
+use serde_json::Value;
+
+use super::tally::Tally;
+
+/// No suite takes longer; one that does hangs.
+const DEADLINE: Duration = Duration::from_secs(45 * 60);
+
+/// One test program and the cluster that it wants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suite {
+    /// The file's name.
+    pub name: String,
+    /// The compiled program.
+    pub program: PathBuf,
+    /// What it says it needs, in `tests/e2e/Cargo.toml`.
+    pub needs: Needs,
+}
+
+/// What a suite needs. The defaults suit most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needs {
+    /// Whether it needs a cluster to be started for it.
+    pub cluster: bool,
+    /// Whether it can't use a cluster that somebody else made.
+    pub here: bool,
+    /// Real nodes.
+    pub nodes: usize,
+    /// Argo's re-queue time in seconds.
+    pub requeue: f64,
+    /// Argo's full definitions.
+    pub full_crds: bool,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { cluster: true, here: false, nodes: 3, requeue: 1.0, full_crds: false }
+    }
+}
+
+/// Compiles every suite and reads what each needs.
+pub fn all() -> Result<Vec<Suite>> {
+    let needs = needs()?;
+    let mut suites: Vec<Suite> = programs()?
+        .into_iter()
+        .map(|(name, program)| {
+            let needs = needs.get(&name).cloned().unwrap_or_default();
+            Suite { name, program, needs }
+        })
+        .collect();
+    let unknown: Vec<_> = needs.keys().filter(|name| suites.iter().all(|suite| suite.name != **name)).collect();
+    if !unknown.is_empty() {
+        bail!("tests/e2e/Cargo.toml says what these suites need, but there are none: {unknown:?}");
+    }
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(suites)
+}
+
+fn needs() -> Result<BTreeMap<String, Needs>> {
+    let told = klm_bed::process::output(cargo().args(["metadata", "--no-deps", "--format-version", "1", "--locked"]))?;
+    let told: Value = serde_json::from_str(&told)?;
+    let packages = told["packages"].as_array().context("cargo names no packages")?;
+    let package = packages.iter().find(|package| package["name"] == "klm-e2e").context("there is no klm-e2e")?;
+    let suites = package["metadata"]["suites"].as_object().cloned().unwrap_or_default();
+    suites.iter().map(|(name, said)| Ok((name.clone(), parse(name, said)?))).collect()
+}
+
+fn parse(suite: &str, said: &Value) -> Result<Needs> {
+    let mut needs = Needs::default();
+    for (key, value) in said.as_object().into_iter().flatten() {
+        let understood = match key.as_str() {
+            "cluster" => value.as_bool().map(|value| needs.cluster = value),
+            "here" => value.as_bool().map(|value| needs.here = value),
+            "full-crds" => value.as_bool().map(|value| needs.full_crds = value),
+            "requeue" => value.as_f64().map(|value| needs.requeue = value),
+            "nodes" => value.as_u64().and_then(|value| usize::try_from(value).ok()).map(|value| needs.nodes = value),
+            _ => None,
+        };
+        understood.with_context(|| format!("tests/e2e/Cargo.toml: the suite {suite} can't need `{key} = {value}`"))?;
+    }
+    Ok(needs)
+}
+
+fn programs() -> Result<Vec<(String, PathBuf)>> {
+    let told = klm_bed::process::output(
+        cargo()
+            .args(["test", "--package", "klm-e2e", "--locked", "--no-run"])
+            .arg("--message-format=json-render-diagnostics"),
+    )
+    .context("cannot compile the suites")?;
+    Ok(told.lines().filter_map(|line| program(&serde_json::from_str(line).ok()?)).collect())
+}
+
+fn program(message: &Value) -> Option<(String, PathBuf)> {
+    let target = &message["target"];
+    let is_suite = target["kind"].as_array()?.iter().any(|kind| kind == "test")
+        && target["src_path"].as_str()?.contains("/tests/e2e/tests/");
+    let name = target["name"].as_str()?;
+    let program = message["executable"].as_str()?;
+    is_suite.then(|| (name.to_owned(), PathBuf::from(program)))
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::workspace());
+    command
+}
+
+/// Runs a test program, passes its lines on, and counts its results. Ends it when it takes too long.
+pub fn listen(command: &mut Command, prefix: &str) -> Tally {
+    let mut child = match command.stdin(Stdio::null()).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("{prefix}cannot start `{}`: {error}", klm_bed::process::shown(command));
+            return Tally::failure();
+        }
+    };
+    let output = child.stdout.take();
+    let mut tally = Tally::default();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut tally = Tally::default();
+            let lines = output.into_iter().flat_map(|pipe| BufReader::new(pipe).lines());
+            for line in lines.map_while(Result::ok) {
+                eprintln!("{prefix}{line}");
+                if let Some(found) = Tally::of_line(&line) {
+                    tally += found;
+                }
+            }
+            tally
+        });
+        let well = wait(&mut child, prefix);
+        if let Ok(found) = reader.join() {
+            tally += found;
+        }
+        tally = tally.ended(well);
+    });
+    tally
+}
+
+fn wait(child: &mut Child, prefix: &str) -> bool {
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if started.elapsed() < DEADLINE => std::thread::sleep(Duration::from_millis(200)),
+            Ok(None) => {
+                eprintln!("{prefix}ended after {} minutes: it hangs", DEADLINE.as_secs() / 60);
+                let _ = child.kill();
+                let _ = child.wait();
+                return false;
+            }
+            Err(error) => {
+                eprintln!("{prefix}cannot wait for the test program: {error}");
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_suite_says_only_what_differs_from_the_default() {
+        let needs = parse("x", &json!({"nodes": 1, "here": true})).unwrap();
+        assert_eq!(needs, Needs { nodes: 1, here: true, ..Needs::default() });
+    }
+
+    #[test]
+    fn a_need_that_nobody_can_meet_is_named() {
+        let error = format!("{:#}", parse("x", &json!({"noddes": 1})).unwrap_err());
+        assert!(error.contains("suite x") && error.contains("noddes"), "{error}");
+        assert!(parse("x", &json!({"nodes": "three"})).is_err());
+    }
+
+    #[test]
+    fn a_program_that_is_killed_counts_as_failed() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; kill -9 $$"])
+            .stdout(Stdio::piped());
+        assert_eq!(listen(&mut command, "").to_string(), "2 passed, 1 failed");
+    }
+}

@@ -1,0 +1,49 @@
+//! Everything that needs no cluster: formatting, lints, and the tests of every crate.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::suite::listen;
+use super::tally::Tally;
+
+/// Runs all of it, also when a part fails: one run tells everything.
+pub fn run() -> Tally {
+    let mut tally = Tally::default();
+    tally += check("formatting", cargo(&["fmt", "--all", "--check"]));
+    tally += check(
+        "lints",
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "--deny", "warnings"]),
+    );
+    tally += check("workflows, Dockerfile and chart", own(&["lint"]));
+    tally += tests();
+    tally
+}
+
+fn check(what: &str, mut command: Command) -> Tally {
+    let started = Instant::now();
+    let well = command.status().is_ok_and(|status| status.success());
+    let word = if well { "passed" } else { "FAILED" };
+    eprintln!("{what}: {word} in {:.1} s", started.elapsed().as_secs_f32());
+    if well { Tally::success() } else { Tally::failure() }
+}
+
+fn tests() -> Tally {
+    let started = Instant::now();
+    let mut command = cargo(&["test", "--workspace", "--locked", "--quiet", "--no-fail-fast"]);
+    let tally = listen(command.stdout(Stdio::piped()), "");
+    eprintln!("tests without a cluster: {tally} in {:.1} s", started.elapsed().as_secs_f32());
+    tally
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(klm_bed::paths::workspace()).args(arguments);
+    command
+}
+
+/// Ourselves, so that one failing task doesn't end the others.
+fn own(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "xtask".into()));
+    command.args(arguments);
+    command
+}
