@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::node::NodeFacts;
 use crate::plan::{Mode, PlannedNode};
 use crate::release::{Release, Status};
-use crate::settings::Settings;
 use crate::values::{Values, get, overlay, text};
 use crate::verification::Template;
 use crate::version::{marks_nodes, reaches, uninstalls_on_pod_deletion};
@@ -22,8 +21,6 @@ pub struct Situation<'a> {
     pub target: &'a Version,
     /// How kata-deploy installs.
     pub mode: Mode,
-    /// The run's settings.
-    pub settings: &'a Settings,
     /// All nodes of the cluster.
     pub all: &'a [NodeFacts],
     /// Those that the run takes.

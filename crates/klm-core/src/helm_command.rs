@@ -206,6 +206,11 @@ pub fn rollback(change: &Change, revision: u64) -> HelmCommand {
         .and(waiting(*timeout, *history_max))
 }
 
+/// The same call, rendered against the cluster and thrown away. Not `client`: kata-deploy's chart looks things up.
+pub fn rehearse(command: HelmCommand) -> HelmCommand {
+    command.and(["--dry-run=server", "--hide-secret"])
+}
+
 fn upgrade(change: &Change, base: &Base, user: &Values, mode: Option<Mode>) -> HelmCommand {
     let mut command = start(["upgrade", "--install"], change);
     command.args.extend(base_args(base));

@@ -5,6 +5,7 @@
 pub mod contract;
 pub mod drain;
 pub mod duration;
+pub mod forecast;
 pub mod gate;
 pub mod hazard;
 pub mod helm_command;

@@ -4,7 +4,6 @@ use super::*;
 use crate::name::NodeName;
 use crate::node::Readiness;
 use crate::release::Metadata;
-use crate::settings::Given;
 
 fn release(version: &str, all: Value) -> Release {
     Release {
@@ -55,7 +54,6 @@ fn said(release: &Release, mode: Mode, target: &str, class: &str) -> Vec<String>
         set: &Values::new(),
         target: &target.parse().unwrap(),
         mode,
-        settings: &Settings::parse(&Given::new()).unwrap(),
         all: &[node("a", "amd64"), node("b", "s390x")],
         chosen: &[PlannedNode(chosen, "u".into(), None)],
         verification: &template(class),
@@ -97,7 +95,6 @@ fn a_failed_revision_and_another_install_are_named() {
         set: &Values::new(),
         target: &"4.1.1".parse().unwrap(),
         mode: Mode::Job,
-        settings: &Settings::parse(&Given::new()).unwrap(),
         all: &[],
         chosen: &[],
         verification: &template,

@@ -75,6 +75,14 @@ fn a_rollback_in_job_mode_starts_from_the_recorded_values() {
 }
 
 #[test]
+fn a_rehearsal_is_the_same_call_and_changes_nothing() {
+    let real = upgrade_daemonset(&change(), &user(), true);
+    let rehearsed = rehearse(real.clone());
+    assert_eq!(rehearsed.args[..real.args.len()], real.args);
+    assert!(rehearsed.args.contains(&Arg::Text("--dry-run=server".into())));
+}
+
+#[test]
 fn a_wave_without_nodes_makes_no_call() {
     assert_eq!(upgrade_wave(&change(), &Base::Release, &user(), &[]), None);
 }
