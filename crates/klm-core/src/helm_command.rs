@@ -172,6 +172,12 @@ pub fn upgrade_daemonset(change: &Change, user: &Values, chart_has_modes: bool) 
         .and(["--set", "updateStrategy.type=OnDelete"])
 }
 
+/// The origin made anew in daemonset mode, when Helm has forgotten the revision that a rollback would return to.
+pub fn origin_again(change: &Change, exactly: Values, chart_has_modes: bool) -> HelmCommand {
+    upgrade(change, &Base::Exactly(exactly), &Values::new(), chart_has_modes.then_some(Mode::Daemonset))
+        .and(["--set", "updateStrategy.type=OnDelete"])
+}
+
 /// A wave in job mode. `None` for a wave without nodes: the chart would take the empty list for "no node".
 pub fn upgrade_wave(change: &Change, base: &Base, user: &Values, nodes: &[NodeName]) -> Option<HelmCommand> {
     let list = quote_list(nodes)?;

@@ -79,6 +79,8 @@ pub enum Proof {
     Proven,
     /// Not yet; what was seen.
     Waiting(String),
+    /// Installed, but whoever should say so is gone: worth one more try.
+    Again(String),
     /// It won't be: the cause.
     Failed(String),
 }
@@ -163,7 +165,7 @@ pub fn job(
             // From 4.1 on the dispatcher labels after the Job, and may fail the node then.
             _ => match labels(expected, node) {
                 Proof::Waiting(seen) if dispatcher_ended => {
-                    Proof::Failed(format!("job `{}` completed and the dispatcher ended, but {seen}", job.name))
+                    Proof::Again(format!("job `{}` completed and the dispatcher ended, but {seen}", job.name))
                 }
                 other => other,
             },

@@ -99,6 +99,15 @@ fn a_node_list_longer_than_an_argument_travels_in_a_file() {
 }
 
 #[test]
+fn an_origin_that_helm_forgot_is_made_from_what_was_recorded() {
+    let text = lines(&origin_again(&change(), user(), true));
+    for part in ["--reset-values", "<values file>", "updateStrategy.type=OnDelete", "verification.pod="] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("hunter2"));
+}
+
+#[test]
 fn giving_the_values_back() {
     insta::assert_snapshot!(lines(&restore_values(&change(), user())));
 }

@@ -129,10 +129,10 @@ fn a_running_job_is_waited_for_even_when_the_dispatcher_died() {
 }
 
 #[test]
-fn a_complete_job_whose_node_was_failed_afterwards_is_a_failure() {
+fn a_complete_job_without_its_label_is_worth_another_try_once_its_dispatcher_is_gone() {
     let down = node(&[(KATA_RUNTIME, "false")]);
     let jobs = [job_of("mine", Some(JobEnd::Complete))];
-    assert!(matches!(job_verdict(&jobs, &down, true), Proof::Failed(_)));
+    assert!(matches!(job_verdict(&jobs, &down, true), Proof::Again(_)));
     assert!(matches!(job_verdict(&jobs, &down, false), Proof::Waiting(_)));
 }
 

@@ -77,6 +77,11 @@ impl ApiError {
         self.cause.code() == Some(403)
     }
 
+    /// The server understood and won't do it: a quota, an admission rule, an invalid object, a missing right.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.cause.code(), Some(400 | 403 | 404 | 413 | 422))
+    }
+
     /// What the server said about it, without our own words around it.
     pub fn reason(&self) -> String {
         self.cause.to_string()

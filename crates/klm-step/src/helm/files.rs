@@ -23,11 +23,6 @@ pub fn write_values(scratch: &Path, command: &HelmCommand) -> io::Result<Vec<Nam
         .collect()
 }
 
-/// Whether the call pipes manifests through our post-renderer.
-pub fn uses_post_renderer(command: &HelmCommand) -> bool {
-    command.args.iter().any(|arg| matches!(arg, Arg::Text(text) if text == "--post-renderer"))
-}
-
 /// The folder for `HELM_PLUGINS`: helm 4 takes post-renderers only as plugins, and this one is ourselves.
 pub fn write_plugin(scratch: &Path) -> io::Result<PathBuf> {
     let plugins = scratch.join("plugins");

@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use klm_core::helm_command::{self, Arg, Chart, HelmCommand, ReleaseRef};
 use klm_core::release::{self, Metadata, Release, Revision};
 use klm_core::values::Values;
+use semver::Version;
 use tokio::time::{Instant, sleep};
 
 use crate::world::Stop;
@@ -57,6 +58,9 @@ pub struct Helm {
     stop: Stop,
     plain_http: bool,
 }
+
+/// Tells the post-renderer, a grandchild of ours, of which version the chart is.
+pub const CHART_VERSION: &str = "KLM_CHART_VERSION";
 
 /// A call that only reads takes seconds; this is for a slow API server or registry.
 const READ_LIMIT: Duration = Duration::from_secs(180);
@@ -159,13 +163,23 @@ impl Helm {
 
     /// Makes a revision. What came of it is in the release's history and objects: look there, also after an error.
     pub async fn change(&self, command: &HelmCommand, timeout: Duration) -> Result<(), HelmError> {
-        self.run(command, timeout + SLACK).await.map(|_| ())
+        self.run(command, timeout + SLACK, None).await.map(drop)
+    }
+
+    /// The same through our post-renderer, which must know of which version the chart is.
+    pub async fn change_scoped(
+        &self,
+        command: &HelmCommand,
+        timeout: Duration,
+        version: &Version,
+    ) -> Result<(), HelmError> {
+        self.run(command, timeout + SLACK, Some(version)).await.map(drop)
     }
 
     async fn read(&self, command: &HelmCommand) -> Result<String, HelmError> {
         let until = Instant::now() + REPEAT_FOR;
         loop {
-            match self.run(command, READ_LIMIT).await {
+            match self.run(command, READ_LIMIT, None).await {
                 Err(error) if error.trouble == Trouble::Unreachable && Instant::now() + PAUSE < until => {
                     tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
                     sleep(PAUSE).await;
@@ -175,7 +189,7 @@ impl Helm {
         }
     }
 
-    async fn run(&self, command: &HelmCommand, limit: Duration) -> Result<String, HelmError> {
+    async fn run(&self, command: &HelmCommand, limit: Duration, scoped: Option<&Version>) -> Result<String, HelmError> {
         if self.stop.is_requested() {
             return Err(HelmError::stopped(command));
         }
@@ -187,9 +201,10 @@ impl Helm {
         });
         let args = args.collect();
         let mut env = Vec::new();
-        if files::uses_post_renderer(command) {
+        if let Some(version) = scoped {
             let folder = files::write_plugin(self.scratch.path()).map_err(|error| HelmError::files(&error))?;
             env.push(("HELM_PLUGINS".to_owned(), folder.display().to_string()));
+            env.push((CHART_VERSION.to_owned(), version.to_string()));
         }
         tracing::debug!(%command, "starting helm");
         let invocation = Invocation { args, env, limit };

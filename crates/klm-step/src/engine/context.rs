@@ -1,0 +1,152 @@
+//! A run as every step sees it: its plan, the release's origin, and the lock that makes it the only one.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use klm_core::helm_command::{Change, Chart, ReleaseRef, history_max};
+use klm_core::journal::RunId;
+use klm_core::origin::{Origin, RunInputs};
+use klm_core::plan::Mode;
+use klm_core::refusal::Refusal;
+use klm_core::settings::Settings;
+use klm_core::standing::Purpose;
+use klm_core::values;
+use klm_core::verification::Template;
+use semver::Version;
+
+use crate::exit::StepError;
+use crate::plan_store::StoredPlan;
+use crate::world::World;
+use crate::{lock, manifest, origin_store, plan_store};
+
+/// Everything that moving nodes needs to know.
+pub struct Run<'a> {
+    /// The outside.
+    pub world: &'a World,
+    /// The Workflow that acts.
+    pub id: RunId,
+    /// The release.
+    pub release: ReleaseRef,
+    /// The settings.
+    pub settings: Settings,
+    /// How kata-deploy installs.
+    pub mode: Mode,
+    /// The version that nodes go to.
+    pub target: Version,
+    /// The release before the run.
+    pub origin: Origin,
+    /// Inputs that may be secret.
+    pub inputs: RunInputs,
+    /// The release's last revision when the run was planned.
+    pub base_revision: u64,
+}
+
+/// Which way nodes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// To the run's target.
+    Target,
+    /// Back to the origin.
+    Origin,
+}
+
+impl<'a> Run<'a> {
+    /// The run of a wave step, with its plan, under its lock.
+    pub async fn of_plan(world: &'a World, id: &RunId) -> Result<(Self, StoredPlan), StepError> {
+        let stored = plan_store::read(&world.cluster, id).await?;
+        let Some(stored) = stored else {
+            let name = plan_store::plan_name(id);
+            let refusal = Refusal::new(format!("configmap `{}/{name}` with the run's plan is gone", id.namespace));
+            return Err(refusal.hint("submit again: nodes that are done are skipped").into());
+        };
+        let plan = &stored.plan;
+        let release = release_of(&plan.settings);
+        lock::hold(world, &release, id).await?;
+        let Some(origin) = origin_store::read(&world.cluster, &release).await? else {
+            let name = klm_core::origin::secret_name(&release.name);
+            let refusal =
+                Refusal::new(format!("secret `{}/{name}` with the release's origin is gone", release.namespace));
+            return Err(refusal.hint("without it nothing could be taken back; submit again").into());
+        };
+        let target = Version::parse(&plan.target).context("failed to read the plan's target version")?;
+        let run = Self {
+            world,
+            id: id.clone(),
+            release,
+            settings: plan.settings.clone(),
+            mode: plan.mode,
+            target,
+            origin: origin.origin,
+            inputs: origin.inputs,
+            base_revision: plan.base_revision,
+        };
+        Ok((run, stored))
+    }
+
+    /// The release, as messages and records name it.
+    pub fn release_name(&self) -> String {
+        format!("{}/{}", self.release.namespace, self.release.name)
+    }
+
+    /// The version in that direction.
+    pub fn version(&self, aim: Aim) -> anyhow::Result<Version> {
+        match aim {
+            Aim::Target => Ok(self.target.clone()),
+            Aim::Origin => {
+                Version::parse(&self.origin.chart_version).context("failed to read the origin's chart version")
+            }
+        }
+    }
+
+    /// What kata-deploy puts behind the names of its objects.
+    pub fn suffix(&self) -> Option<&str> {
+        values::text(&self.origin.values, "env.multiInstallSuffix")
+    }
+
+    /// Name of kata-deploy's `DaemonSet`, and the beginning of its Jobs' names.
+    pub fn base_name(&self) -> String {
+        self.suffix().map_or_else(|| "kata-deploy".to_owned(), |suffix| format!("kata-deploy-{suffix}"))
+    }
+
+    /// The chart in that direction, as a file.
+    pub async fn chart(&self, aim: Aim) -> anyhow::Result<Chart> {
+        let version = self.version(aim)?.to_string();
+        Ok(self.world.helm.chart(&self.settings.kata_deploy_chart, &version).await?)
+    }
+
+    /// The common part of a call that makes a revision.
+    pub fn change(&self, chart: Chart, purpose: Purpose, what: &str, revisions: usize) -> Change {
+        Change {
+            release: self.release.clone(),
+            chart,
+            run: self.id.clone(),
+            purpose: purpose.describe(what),
+            timeout: self.helm_timeout(),
+            history_max: history_max(revisions),
+        }
+    }
+
+    /// How long one call of helm may take.
+    pub fn helm_timeout(&self) -> Duration {
+        Duration::from_secs(self.settings.helm_timeout)
+    }
+
+    /// How long nodes may take in that direction.
+    pub fn patience(&self, aim: Aim) -> Duration {
+        Duration::from_secs(match aim {
+            Aim::Target => self.settings.install_timeout,
+            Aim::Origin => self.settings.rollback_timeout,
+        })
+    }
+
+    /// The user's verification pod.
+    pub fn verification_pod(&self) -> Result<Template, StepError> {
+        let namespace = &self.settings.verification_namespace;
+        Ok(manifest::verification_pod(&self.inputs.verification_pod, namespace)?)
+    }
+}
+
+/// The release that settings name.
+pub fn release_of(settings: &Settings) -> ReleaseRef {
+    ReleaseRef { name: settings.helm_release.clone(), namespace: settings.helm_namespace.clone() }
+}

@@ -1,0 +1,245 @@
+//! A wave in daemonset mode: the old pod is deleted, its `DaemonSet` brings the new one, and that proves the node.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Pod;
+use klm_core::contract::{RUN_LABEL, STATUS};
+use klm_core::node::{NodeFacts, Readiness};
+use klm_core::phase::NodePhase;
+use klm_core::proof::{self, DaemonSetFacts, Expected, KataPod, Proof};
+use semver::Version;
+
+use super::context::{Aim, Run};
+use super::each::each;
+use super::record;
+use super::wave::{Turn, Wave};
+use crate::cluster::{Dependents, Note, Only, Query};
+use crate::observe;
+use crate::wait::{Seen, Wait, Waited, poll};
+
+/// Time between two looks at a wave.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// The controller needs a moment to see a new template; a pod that is deleted before would come back as it was.
+const TEMPLATE_SEEN_WITHIN: Duration = Duration::from_secs(120);
+
+/// Looks between two lists of pods while no label is up: enough to see a pod that can't start.
+const LOOKS_PER_POD_LIST: usize = 5;
+
+impl Run<'_> {
+    /// Deletes the nodes' pods and waits until the new ones are proven. The release is there already.
+    pub async fn roll(&self, wave: &mut Wave, aim: Aim) -> anyhow::Result<()> {
+        let daemonset = self.current_daemonset().await?;
+        let pods = self.kata_pods(&wave.going, None).await?;
+        let by_node = by_node(&pods);
+        wave.turn(self, async |node| {
+            let own = by_node.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
+            self.replace_pod(node, own, &daemonset, aim).await
+        })
+        .await?;
+        let version = self.version(aim)?;
+        self.await_pods(wave, &daemonset, &version, aim).await
+    }
+
+    /// kata-deploy's `DaemonSet`, once its controller has seen it as it is.
+    async fn current_daemonset(&self) -> anyhow::Result<DaemonSetFacts> {
+        let name = self.base_name();
+        let wait = Wait::new(format!("the controller to see daemonset `{name}`"), LOOK_EVERY, TEMPLATE_SEEN_WITHIN);
+        let waited = poll(self.world, &wait, async || {
+            let found = self.world.cluster.get::<DaemonSet>(Some(&self.release.namespace), &name).await?;
+            let found = found.with_context(|| format!("there is no daemonset `{}/{name}`", self.release.namespace))?;
+            let seen = found.status.as_ref().and_then(|status| status.observed_generation);
+            Ok(if seen >= found.metadata.generation {
+                Seen::Done(observe::daemonset(&found))
+            } else {
+                Seen::NotYet(format!("it has seen generation {seen:?} of {:?}", found.metadata.generation))
+            })
+        });
+        let daemonset = waited.await?.or_fail()?;
+        anyhow::ensure!(
+            daemonset.on_delete,
+            "daemonset `{}/{name}` isn't `OnDelete` any more: its pods restart by themselves, so no wave can be kept apart",
+            self.release.namespace
+        );
+        Ok(daemonset)
+    }
+
+    /// Makes the node change, unless an earlier try has begun that already.
+    async fn replace_pod(
+        &self,
+        node: NodeFacts,
+        own: &[&KataPod],
+        daemonset: &DaemonSetFacts,
+        aim: Aim,
+    ) -> anyhow::Result<Turn> {
+        let journal = record::ours(&node, &self.id);
+        let current: Vec<&&KataPod> = own.iter().filter(|pod| !pod.terminating && pod.owner == daemonset.uid).collect();
+        let changed = journal.as_ref().is_ok_and(|journal| journal.changed);
+        let is_new = |pod: &&&KataPod| {
+            let old = journal.as_ref().ok().and_then(|journal| journal.old_pod.as_deref());
+            changed && Some(pod.uid.as_str()) != old && pod.template_generation == daemonset.template_generation
+        };
+        if current.iter().any(is_new) {
+            return Ok(Turn::On(Box::new(node)));
+        }
+        let old = current.first().map(|pod| pod.uid.clone());
+        let old = old.or_else(|| journal.ok().and_then(|journal| journal.old_pod));
+        let written = self.write(node, |node| record::begin_change(node, &self.id, old.as_deref())).await?;
+        written
+            .and(async |node| {
+                if aim == Aim::Target && !changed {
+                    self.note(&node, Note::UpgradeStarted, &format!("moving kata-deploy to {}", self.target)).await;
+                }
+                for pod in current {
+                    let namespace = Some(self.release.namespace.as_str());
+                    self.world
+                        .cluster
+                        .delete::<Pod>(namespace, &pod.name, Only::Uid(&pod.uid), Dependents::Background)
+                        .await?;
+                    tracing::info!(node = %node.name, pod = %pod.name, "deleted the kata-deploy pod");
+                }
+                Ok(Turn::On(Box::new(node)))
+            })
+            .await
+    }
+
+    /// Waits for all of the wave together: one list of nodes per look, and one of pods when it can tell something.
+    async fn await_pods(
+        &self,
+        wave: &mut Wave,
+        daemonset: &DaemonSetFacts,
+        version: &Version,
+        aim: Aim,
+    ) -> anyhow::Result<()> {
+        let expected = Expected { version, suffix: self.suffix() };
+        let wait = Wait::new("the new kata-deploy pods", LOOK_EVERY, self.patience(aim));
+        let mut arrived = Vec::new();
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        let mut looks = 0;
+        let waited = poll(self.world, &wait, async || {
+            self.refresh(wave, aim).await?;
+            let tells = wave.going.iter().any(NodeFacts::serves_kata) || looks % LOOKS_PER_POD_LIST == 0;
+            looks += 1;
+            if tells {
+                let pods = self.kata_pods(&wave.going, Some(daemonset)).await?;
+                let by_node = by_node(&pods);
+                let turns = std::mem::take(&mut wave.going).into_iter().filter_map(|node| {
+                    let own = by_node.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
+                    let old = record::ours(&node, &self.id).ok().and_then(|journal| journal.old_pod);
+                    match ready(proof::daemonset(&expected, daemonset, old.as_deref(), &node, own), &node) {
+                        Proof::Proven => {
+                            arrived.push(node);
+                            None
+                        }
+                        Proof::Waiting(why) | Proof::Again(why) => {
+                            seen.insert(node.name.to_string(), why);
+                            Some(Turn::On(Box::new(node)))
+                        }
+                        Proof::Failed(why) => Some(Turn::Fails(Box::new(node), why)),
+                    }
+                });
+                wave.take_in(self, turns.collect()).await?;
+                self.mark_proven(&mut arrived, wave, aim).await?;
+            }
+            Ok(if wave.going.is_empty() { Seen::Done(()) } else { Seen::NotYet(still(&wave.going, &seen)) })
+        });
+        if let Waited::TimedOut(timed_out) = waited.await? {
+            let after = klm_core::duration::format(timed_out.after);
+            let late = |node: NodeFacts| {
+                let last = seen.get(node.name.as_str()).map_or("nothing", String::as_str);
+                let why = format!("the new kata-deploy pod is not proven after {after}: {last}");
+                Turn::Fails(Box::new(node), why)
+            };
+            let turns = std::mem::take(&mut wave.going).into_iter().map(late).collect();
+            wave.take_in(self, turns).await?;
+        }
+        wave.going = arrived;
+        Ok(())
+    }
+
+    /// The wave's nodes as they are now.
+    pub(super) async fn refresh(&self, wave: &mut Wave, aim: Aim) -> anyhow::Result<()> {
+        let status = if aim == Aim::Target { NodePhase::Upgrading } else { NodePhase::RollingBack };
+        let query = Query::labels(format!("{RUN_LABEL}={},{STATUS}={status}", self.id.uid));
+        let mut now: BTreeMap<String, NodeFacts> =
+            self.world.cluster.nodes(&query).await?.into_iter().map(|node| (node.name.to_string(), node)).collect();
+        let turns = each(std::mem::take(&mut wave.going), async |before| {
+            if let Some(node) = now.get(before.name.as_str()).filter(|node| node.uid == before.uid) {
+                return Ok(Turn::On(Box::new(node.clone())));
+            }
+            // Its labels are not ours to rely on: somebody may have taken them off.
+            Ok(match self.world.cluster.node(&before.name).await?.filter(|node| node.uid == before.uid) {
+                Some(node) => match record::ours(&node, &self.id) {
+                    Ok(_) => Turn::On(Box::new(node)),
+                    Err(why) => Turn::Untouched(node.name, why.to_string()),
+                },
+                None => Turn::Gone(before.name),
+            })
+        });
+        let turns = turns.await?;
+        now.clear();
+        wave.take_in(self, turns).await
+    }
+
+    /// Says on each proven node that it is; a node on its way back is verified first.
+    pub(super) async fn mark_proven(
+        &self,
+        arrived: &mut Vec<NodeFacts>,
+        wave: &mut Wave,
+        aim: Aim,
+    ) -> anyhow::Result<()> {
+        if aim == Aim::Origin {
+            return Ok(());
+        }
+        let unmarked = arrived.extract_if(.., |node| node.status != Some(NodePhase::Verifying)).collect::<Vec<_>>();
+        let mut marking = Wave { going: unmarked, ..Wave::default() };
+        marking.turn(self, async |node| self.write(node, |node| record::proven(node, &self.id)).await).await?;
+        for node in &marking.going {
+            tracing::info!(node = %node.name, version = %self.target, "installed and proven");
+        }
+        arrived.append(&mut marking.going);
+        wave.failed.append(&mut marking.failed);
+        Ok(())
+    }
+
+    /// kata-deploy's pods. For one node the API server picks them; for more, those of the current template.
+    async fn kata_pods(&self, nodes: &[NodeFacts], of: Option<&DaemonSetFacts>) -> anyhow::Result<Vec<KataPod>> {
+        let name = self.base_name();
+        let query = match (nodes, of) {
+            ([node], _) => Query::labels(format!("name={name}")).and_fields(format!("spec.nodeName={}", node.name)),
+            (_, Some(of)) => Query::labels(format!("name={name},pod-template-generation={}", of.template_generation)),
+            (_, None) => Query::labels(format!("name={name}")),
+        };
+        let namespace = Some(self.release.namespace.as_str());
+        Ok(self.world.cluster.list(namespace, &query, |pod: Pod| observe::kata_pod(&pod)).await?)
+    }
+}
+
+fn by_node(pods: &[KataPod]) -> BTreeMap<&str, Vec<&KataPod>> {
+    let mut by_node: BTreeMap<&str, Vec<&KataPod>> = BTreeMap::new();
+    for pod in pods {
+        by_node.entry(pod.node.as_str()).or_default().push(pod);
+    }
+    by_node
+}
+
+/// A node that isn't ready has arrived nowhere; a restarted container runtime makes it so for a moment.
+pub(super) fn ready(proof: Proof, node: &NodeFacts) -> Proof {
+    match proof {
+        Proof::Proven if node.ready != Readiness::Ready => Proof::Waiting("the node is not ready".to_owned()),
+        other => other,
+    }
+}
+
+/// What a wave waits for, shortly: the first node's reason and how many there are.
+pub(super) fn still(going: &[NodeFacts], seen: &BTreeMap<String, String>) -> String {
+    let Some(first) = going.first() else { return String::new() };
+    let why = seen.get(first.name.as_str()).map_or("not looked at yet", String::as_str);
+    match going.len() {
+        1 => format!("node `{}`: {why}", first.name),
+        many => format!("node `{}`: {why}; and {} more", first.name, many - 1),
+    }
+}

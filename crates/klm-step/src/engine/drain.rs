@@ -1,0 +1,220 @@
+//! Draining a node: evict what may go, wait for what is going, give up at the deadline and say what is in the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use klm_core::drain::{self, Answer, Fate, Next, Rules};
+use klm_core::node::NodeFacts;
+use klm_core::pod::PodFacts;
+use tokio::time::Instant;
+
+use super::context::Run;
+use super::each::each;
+use super::record;
+use super::wave::{Turn, Wave};
+use crate::cluster::{Cause, Query};
+use crate::wait::{Seen, Wait, Waited, poll};
+
+/// Time between two looks at a node's pods.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Pauses between two tries of one eviction while the API server is busy.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// What all drains of a wave have in common.
+struct Shared {
+    daemonsets: BTreeSet<(String, String)>,
+    kata_classes: BTreeSet<String>,
+}
+
+/// One node's drain so far.
+#[derive(Default)]
+struct Progress {
+    refused: BTreeMap<String, (String, String)>,
+    next_try: BTreeMap<String, Instant>,
+    pauses: BTreeMap<String, Duration>,
+    hopeless: Option<String>,
+}
+
+impl Run<'_> {
+    /// Drains the wave's nodes side by side. A node that can't be drained fails; nothing on it was changed.
+    pub async fn drain(&self, wave: &mut Wave) -> anyhow::Result<()> {
+        let now = self.world.clock.now().to_string();
+        wave.turn(self, async |node| self.write(node, |node| record::begin_drain(node, &self.id, &now)).await).await?;
+        if wave.going.is_empty() {
+            return Ok(());
+        }
+        let shared = self.shared().await?;
+        wave.turn(self, async |node| self.drain_one(node, &shared).await).await
+    }
+
+    async fn shared(&self) -> anyhow::Result<Shared> {
+        let all = Query::all();
+        let daemonsets = self.world.cluster.list(None, &all, |it: DaemonSet| {
+            Some((it.metadata.namespace.unwrap_or_default(), it.metadata.name.unwrap_or_default()))
+        });
+        let of_kata = Query::labels("app.kubernetes.io/managed-by=kata-deploy");
+        let classes = self.world.cluster.list(None, &of_kata, |it: RuntimeClass| it.metadata.name);
+        Ok(Shared {
+            daemonsets: daemonsets.await?.into_iter().collect(),
+            kata_classes: classes.await?.into_iter().collect(),
+        })
+    }
+
+    async fn drain_one(&self, node: NodeFacts, shared: &Shared) -> anyhow::Result<Turn> {
+        let rules = Rules {
+            kata_only: self.settings.drain_scope == "kata",
+            selector: self.settings.drain_pod_selector.parse().context("parameter `drain-pod-selector`")?,
+            delete_empty_dir: self.settings.drain_delete_emptydir_data,
+            force: self.settings.drain_force,
+            kata_classes: &shared.kata_classes,
+            workflow: (&self.id.namespace, &self.id.name),
+            kata_namespace: &self.release.namespace,
+        };
+        let wait = Wait::new(format!("node `{}` to be drained", node.name), LOOK_EVERY, self.drain_time_left(&node));
+        let mut progress = Progress::default();
+        let mut last: Vec<PodFacts> = Vec::new();
+        let waited = poll(self.world, &wait, async || {
+            let pods = self.pods_on(&node).await?;
+            let (leaving, blocked) = sort(&pods, &rules, shared);
+            if !blocked.is_empty() {
+                progress.hopeless = Some(blocked.join("; "));
+                return Ok(Seen::Done(()));
+            }
+            last = leaving.iter().map(|(pod, _)| (*pod).clone()).collect();
+            self.evict_due(&leaving, &mut progress).await;
+            if leaving.is_empty() || progress.hopeless.is_some() {
+                return Ok(Seen::Done(()));
+            }
+            Ok(Seen::NotYet(progress.describe(&last)))
+        });
+        let why = match waited.await? {
+            Waited::Done(()) => progress.hopeless,
+            Waited::TimedOut(timed_out) => {
+                let after = klm_core::duration::format(Duration::from_secs(self.settings.drain_timeout));
+                Some(format!("not drained within {after}: {}", timed_out.last))
+            }
+        };
+        match why {
+            None => {
+                tracing::info!(node = %node.name, "drained");
+                Ok(Turn::On(Box::new(node)))
+            }
+            Some(why) => Ok(Turn::Fails(Box::new(node), format!("drain failed: {why}"))),
+        }
+    }
+
+    /// A drain that began before a restart has only the rest of its time.
+    fn drain_time_left(&self, node: &NodeFacts) -> Duration {
+        let timeout = Duration::from_secs(self.settings.drain_timeout);
+        let started = record::ours(node, &self.id).ok().and_then(|journal| journal.drain_started);
+        let started = started.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        started.map_or(timeout, |started| {
+            drain::time_left(started.as_second(), self.world.clock.now().as_second(), timeout)
+        })
+    }
+
+    async fn pods_on(&self, node: &NodeFacts) -> anyhow::Result<Vec<PodFacts>> {
+        let query = Query::fields(format!("spec.nodeName={}", node.name));
+        Ok(self.world.cluster.pods(None, &query, |pod, _| Some(pod)).await?)
+    }
+
+    /// Asks for the eviction of every pod whose turn it is.
+    async fn evict_due(&self, leaving: &[(&PodFacts, Fate)], progress: &mut Progress) {
+        let now = Instant::now();
+        let here = (&*self.world.here.namespace, &*self.world.here.pod);
+        let due = leaving.iter().filter(|(pod, fate)| {
+            let is_due = progress.next_try.get(&pod.uid).is_none_or(|at| *at <= now);
+            *fate == Fate::Evict && is_due && (pod.namespace.as_str(), pod.name.as_str()) != here
+        });
+        let grace =
+            u64::try_from(self.settings.drain_grace_period).ok().and_then(|seconds| i64::try_from(seconds).ok());
+        let due: Vec<&PodFacts> = due.map(|(pod, _)| *pod).collect();
+        let answers = each(due, async |pod| {
+            Ok((pod, self.world.cluster.evict(&pod.namespace, &pod.name, &pod.uid, grace).await))
+        });
+        for (pod, answer) in answers.await.unwrap_or_default() {
+            progress.take(pod, answer, now);
+        }
+    }
+}
+
+impl Progress {
+    fn take(&mut self, pod: &PodFacts, answer: Result<(), Cause>, now: Instant) {
+        let next = match answer {
+            Ok(()) => Next::Await,
+            Err(cause) => drain::next(&reading(&cause), pod.deleting),
+        };
+        let pause = self.pauses.entry(pod.uid.clone()).or_insert(FIRST_PAUSE);
+        let again = match next {
+            Next::Blocked { after, why } => {
+                if self.refused.insert(pod.uid.clone(), (pod.full_name(), why.clone())).is_none() {
+                    tracing::warn!(pod = %pod.full_name(), %why, "eviction refused; trying again");
+                }
+                after
+            }
+            Next::Busy(after) => {
+                let wait = after.unwrap_or(*pause);
+                *pause = (*pause * 2).min(LONGEST_PAUSE);
+                wait
+            }
+            Next::Never(why) => {
+                self.hopeless = Some(format!("pod `{}` can't be evicted: {why}", pod.full_name()));
+                return;
+            }
+            Next::Gone | Next::Await | Next::Look => {
+                self.refused.remove(&pod.uid);
+                LOOK_EVERY
+            }
+        };
+        self.next_try.insert(pod.uid.clone(), now + again);
+    }
+
+    fn describe(&self, leaving: &[PodFacts]) -> String {
+        let is_refused = |pod: &&PodFacts| self.refused.contains_key(&pod.uid) && !pod.deleting;
+        let refused: Vec<_> =
+            leaving.iter().filter(is_refused).filter_map(|pod| self.refused.get(&pod.uid).cloned()).collect();
+        let going: Vec<&PodFacts> = leaving.iter().filter(|pod| !is_refused(pod)).collect();
+        drain::obstacles(&refused, &going)
+    }
+}
+
+/// The pods that must leave, and why others keep the node from being drained at all.
+fn sort<'a>(pods: &'a [PodFacts], rules: &Rules<'_>, shared: &Shared) -> (Vec<(&'a PodFacts, Fate)>, Vec<String>) {
+    let mut leaving = Vec::new();
+    let mut blocked = Vec::new();
+    for pod in pods {
+        let has_daemonset = pod.controller.as_ref().is_some_and(|owner| {
+            owner.kind == "DaemonSet" && shared.daemonsets.contains(&(pod.namespace.clone(), owner.name.clone()))
+        });
+        match rules.fate(pod, has_daemonset) {
+            Fate::Leave(_) => {}
+            Fate::Block(why) => blocked.push(format!("pod `{}`: {why}", pod.full_name())),
+            fate @ (Fate::Evict | Fate::Await) => leaving.push((pod, fate)),
+        }
+    }
+    (leaving, blocked)
+}
+
+fn reading(cause: &Cause) -> Answer {
+    match cause {
+        Cause::Status(status) => {
+            let details = status.details.as_ref();
+            let retry_after = details.map_or(0, |details| details.retry_after_seconds);
+            Answer {
+                code: status.code,
+                reason: status.reason.clone(),
+                message: status.message.clone(),
+                causes: details.iter().flat_map(|it| &it.causes).map(|cause| cause.reason.clone()).collect(),
+                retry_after: (retry_after > 0).then_some(retry_after.into()),
+            }
+        }
+        // Out of reach for a moment, like a busy server.
+        Cause::Unreachable(why) => Answer { code: 503, message: why.clone(), ..Answer::default() },
+        Cause::Malformed(why) => Answer { code: 400, message: why.clone(), ..Answer::default() },
+    }
+}

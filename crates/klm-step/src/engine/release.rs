@@ -1,0 +1,222 @@
+//! Moving the release in daemonset mode: armed once, upgraded once, taken back at most once; and putting right what a
+//! killed helm left. Each function looks first, so it can be asked again after a kill.
+
+use std::time::Duration;
+
+use klm_core::helm_command::{self, Change, HelmCommand};
+use klm_core::release::{Revision, Status};
+use klm_core::standing::{Purpose, Standing, armed_by, standing};
+use klm_core::version::has_job_mode;
+
+use super::context::{Aim, Run};
+use crate::exit::StepError;
+use crate::helm::{HelmError, Trouble};
+use crate::origin_store;
+
+/// The release can't be moved; nothing on any node was changed by trying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmoved(pub String);
+
+/// Moves that follow on each other: put right, arm, upgrade, and a look at what came of it; with room for one repetition.
+const MOVES: usize = 6;
+
+/// Before a call is repeated that found no way to the API server.
+const PAUSE: Duration = Duration::from_secs(15);
+
+impl Run<'_> {
+    /// Brings the release to the target, so that pods that are deleted come back as the new version.
+    pub async fn release_to_target(&mut self) -> anyhow::Result<Result<(), Unmoved>> {
+        for _ in 0..MOVES {
+            self.world.may_go_on()?;
+            let history = self.history().await?;
+            let step = match self.standing(&history) {
+                Standing::Target => return Ok(Ok(())),
+                Standing::Pending { deployed } => self.put_right(deployed, &history).await,
+                Standing::Origin | Standing::Failed => self.next_move(&history).await,
+                Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
+                Standing::Uninstalled => return Ok(Err(self.uninstalled())),
+            };
+            if let Err(unmoved) = self.judge(step).await? {
+                return Ok(Err(unmoved));
+            }
+        }
+        Ok(Err(Unmoved(format!("release `{}` did not stay at the target", self.release_name()))))
+    }
+
+    /// Brings the release back to where the run found it; `OnDelete` stays, or every verified node would be rolled too.
+    pub async fn release_to_origin(&mut self) -> anyhow::Result<Result<(), Unmoved>> {
+        for _ in 0..MOVES {
+            self.world.may_go_on()?;
+            let history = self.history().await?;
+            match self.standing(&history) {
+                Standing::Uninstalled => return Ok(Err(self.uninstalled())),
+                Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
+                Standing::Origin if self.is_home(&history) => return Ok(Ok(())),
+                _ => {}
+            }
+            let step = self.go_home(&history).await;
+            if let Err(unmoved) = self.judge(step).await? {
+                return Ok(Err(unmoved));
+            }
+        }
+        Ok(Err(Unmoved(format!("release `{}` did not stay at its origin", self.release_name()))))
+    }
+
+    /// What a killed helm left in the way, put right before a wave in job mode; also whether the release is still ours
+    /// to change. Returns the history.
+    pub async fn release_is_free(&self) -> anyhow::Result<Result<Vec<Revision>, Unmoved>> {
+        for _ in 0..MOVES {
+            let history = self.history().await?;
+            let step = match self.standing(&history) {
+                Standing::Pending { deployed } => self.put_right(deployed, &history).await,
+                Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
+                Standing::Uninstalled => return Ok(Err(self.uninstalled())),
+                Standing::Origin | Standing::Target | Standing::Failed => return Ok(Ok(history)),
+            };
+            if let Err(unmoved) = self.judge(step).await? {
+                return Ok(Err(unmoved));
+            }
+        }
+        Ok(Err(Unmoved("a pending revision of the release can't be put right".to_owned())))
+    }
+
+    /// The release's revisions, oldest first.
+    pub async fn history(&self) -> anyhow::Result<Vec<Revision>> {
+        Ok(self.world.helm.history(&self.release).await?)
+    }
+
+    /// Where the release stands for this run.
+    pub fn standing(&self, history: &[Revision]) -> Standing {
+        standing(history, self.base_revision, self.origin.armed, &self.id)
+    }
+
+    /// Runs a call that makes a revision.
+    pub async fn make_revision(&self, command: &HelmCommand) -> Result<(), HelmError> {
+        tracing::info!(%command, "calling helm");
+        self.world.helm.change(command, self.helm_timeout()).await
+    }
+
+    /// Runs a call whose manifests are limited to a wave.
+    pub async fn make_post_rendered(&self, command: &HelmCommand, aim: Aim) -> Result<(), HelmError> {
+        let version = self.version(aim).map_err(|error| HelmError::said("upgrade", error.to_string()))?;
+        tracing::info!(%command, "calling helm");
+        self.world.helm.change_scoped(command, self.helm_timeout(), &version).await
+    }
+
+    /// Arms the release if nothing else is armed; else upgrades it.
+    async fn next_move(&mut self, history: &[Revision]) -> Result<(), MoveError> {
+        if self.origin.armed.is_none() {
+            self.origin.armed = armed_by(history, &self.id);
+            if self.origin.armed.is_some() {
+                return Ok(origin_store::write_origin(&self.world.cluster, &self.release, &self.origin).await?);
+            }
+            let chart = self.chart(Aim::Origin).await?;
+            let version = &self.origin.chart_version;
+            let change =
+                self.change(chart, Purpose::Arm, &format!("{version}: OnDelete, nothing restarts"), history.len());
+            return Ok(self.make_revision(&helm_command::arm(&change)).await?);
+        }
+        let chart = self.chart(Aim::Target).await?;
+        let change = self.change(chart, Purpose::Upgrade, &self.target.to_string(), history.len());
+        let upgrade = helm_command::upgrade_daemonset(&change, &self.inputs.set_values, has_job_mode(&self.target));
+        Ok(self.make_revision(&upgrade).await?)
+    }
+
+    /// Whether the last revision is the armed one, or goes back to it.
+    fn is_home(&self, history: &[Revision]) -> bool {
+        let Some(last) = history.last().filter(|last| last.status == Status::Deployed) else { return false };
+        let ours = matches!(Purpose::of(last, &self.id), Some(Purpose::Arm | Purpose::TakeBack));
+        let rolled_back =
+            self.origin.armed.is_some_and(|armed| last.description.trim() == format!("Rollback to {armed}"));
+        // Without an armed revision the release was never moved.
+        ours || rolled_back || self.origin.armed.is_none_or(|armed| armed == last.revision)
+    }
+
+    async fn go_home(&self, history: &[Revision]) -> Result<(), MoveError> {
+        let armed = self.origin.armed.or_else(|| armed_by(history, &self.id));
+        let chart = self.chart(Aim::Origin).await?;
+        let change = self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history.len());
+        let known = |number: &u64| history.iter().any(|revision| revision.revision == *number);
+        let command = match armed.filter(known) {
+            Some(armed) => helm_command::rollback(&change, armed),
+            // Pruned from Helm's history: made again from what was recorded.
+            None => self.origin_again(&change)?,
+        };
+        Ok(self.make_revision(&command).await?)
+    }
+
+    /// The origin as a new revision, in daemonset mode.
+    fn origin_again(&self, change: &Change) -> anyhow::Result<HelmCommand> {
+        let version = self.version(Aim::Origin)?;
+        Ok(helm_command::origin_again(change, self.origin.values.clone(), has_job_mode(&version)))
+    }
+
+    /// Helm takes a release for locked whose last revision is pending; going back to a good revision unlocks it. The
+    /// lock is ours, so the helm that left it is dead.
+    async fn put_right(&self, deployed: Option<u64>, history: &[Revision]) -> Result<(), MoveError> {
+        let Some(deployed) = deployed else {
+            return Err(MoveError::Unmoved(Unmoved(format!(
+                "release `{}` is pending and has no good revision to go back to",
+                self.release_name()
+            ))));
+        };
+        tracing::warn!(
+            revision = deployed,
+            "a killed helm left the release pending; going back to its last good revision"
+        );
+        let chart = helm_command::Chart { reference: String::new(), version: None };
+        let change = self.change(chart, Purpose::TakeBack, "its last good revision", history.len());
+        Ok(self.make_revision(&helm_command::rollback(&change, deployed)).await?)
+    }
+
+    /// Which failures of a move are worth another look, and which are the release's last word.
+    async fn judge(&self, step: Result<(), MoveError>) -> anyhow::Result<Result<(), Unmoved>> {
+        match step {
+            Ok(()) => Ok(Ok(())),
+            Err(MoveError::Unmoved(unmoved)) => Ok(Err(unmoved)),
+            Err(MoveError::Other(error)) => Err(error),
+            Err(MoveError::Helm(error)) => match error.trouble {
+                Trouble::Stopped => Err(StepError::Stopped.into()),
+                Trouble::Unreachable | Trouble::Locked => {
+                    tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
+                    self.world.sleep(PAUSE).await?;
+                    Ok(Ok(()))
+                }
+                _ => Ok(Err(Unmoved(error.to_string()))),
+            },
+        }
+    }
+
+    fn moved(&self, revision: u64, description: &str) -> Unmoved {
+        Unmoved(format!(
+            "somebody else made revision {revision} of release `{}` while this run went on: {description}",
+            self.release_name()
+        ))
+    }
+
+    fn uninstalled(&self) -> Unmoved {
+        Unmoved(format!("release `{}` was uninstalled while this run went on", self.release_name()))
+    }
+}
+
+/// Why a move didn't happen.
+enum MoveError {
+    Helm(HelmError),
+    Unmoved(Unmoved),
+    Other(anyhow::Error),
+}
+
+impl From<HelmError> for MoveError {
+    fn from(error: HelmError) -> Self {
+        Self::Helm(error)
+    }
+}
+
+impl From<anyhow::Error> for MoveError {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<HelmError>() {
+            Ok(error) => Self::Helm(error),
+            Err(error) => Self::Other(error),
+        }
+    }
+}

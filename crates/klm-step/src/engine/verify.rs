@@ -1,0 +1,224 @@
+//! Verification pods: one per node, all at once, watched by one list; logs, events and exit code go into the log.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event, Pod};
+use klm_core::contract::RUN_LABEL;
+use klm_core::node::NodeFacts;
+use klm_core::pod::PodFacts;
+use klm_core::verification::{EventFacts, Failure, Placement, Template, Verdict, pod_name, refused, verdict};
+use tokio::time::Instant;
+
+use super::context::{Aim, Run};
+use super::daemonset::still;
+use super::each::each;
+use super::record;
+use super::wave::{Turn, Wave};
+use crate::cluster::{Dependents, Note, Only, Query};
+use crate::wait::{Seen, Wait, poll};
+
+/// Time between two looks at the wave's pods.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// Looks go on for this long after the pods' own limit, for the kubelet to say how they ended.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Of a pod's log.
+const LOG_LINES: i64 = 40;
+
+/// One verification pod in flight.
+struct Probe {
+    node: NodeFacts,
+    name: String,
+}
+
+/// The number in a pod's name: a node that goes back is verified again, by another pod.
+const fn attempt(aim: Aim) -> u32 {
+    match aim {
+        Aim::Target => 0,
+        Aim::Origin => 1,
+    }
+}
+
+impl Run<'_> {
+    /// Verifies the nodes that are on their way. Those that pass stay in `going`, still cordoned and unmarked, so that
+    /// the caller settles them.
+    pub async fn verify(&self, wave: &mut Wave, aim: Aim) -> anyhow::Result<()> {
+        if wave.going.is_empty() {
+            return Ok(());
+        }
+        let template = self.verification_pod()?;
+        let began = Instant::now();
+        let started =
+            each(std::mem::take(&mut wave.going), async |node| self.start(node, &template, aim).await).await?;
+        let mut probes = Vec::new();
+        let mut turns = Vec::new();
+        for result in started {
+            match result {
+                Ok(probe) => probes.push(probe),
+                Err(turn) => turns.push(turn),
+            }
+        }
+        wave.take_in(self, turns).await?;
+        self.await_probes(wave, probes, began).await
+    }
+
+    /// Settles a node that is verified at the target.
+    pub async fn complete(&self, wave: &mut Wave) -> anyhow::Result<()> {
+        let version = self.target.to_string();
+        wave.turn(self, async |node| {
+            let written = self.write(node, |node| record::complete(node, &self.id, &version)).await?;
+            written
+                .and(async |node| {
+                    tracing::info!(node = %node.name, %version, "completed");
+                    self.note(
+                        &node,
+                        Note::UpgradeCompleted,
+                        &format!("kata-deploy {version} is installed and verified"),
+                    )
+                    .await;
+                    Ok(Turn::On(Box::new(node)))
+                })
+                .await
+        })
+        .await?;
+        wave.done.extend(wave.going.drain(..).map(|node| node.name));
+        Ok(())
+    }
+
+    /// Creates a node's pod, or finds the one that an earlier try has created.
+    async fn start(&self, node: NodeFacts, template: &Template, aim: Aim) -> anyhow::Result<Result<Probe, Turn>> {
+        let namespace = &self.settings.verification_namespace;
+        let name = pod_name(&self.id, &node.name, attempt(aim));
+        let seconds = self.settings.verification_timeout;
+        let manifest = template.fill(&Placement { node: &node, name: &name, namespace, run: &self.id, seconds });
+        match self.world.cluster.create_pod(namespace, &manifest).await {
+            Ok(_) => {
+                tracing::info!(node = %node.name, pod = %format!("{namespace}/{name}"), "verifying");
+                Ok(Ok(Probe { node, name }))
+            }
+            Err(error) if error.is_already_there() => Ok(Ok(Probe { node, name })),
+            Err(error) if error.is_refusal() => {
+                Ok(Err(Turn::Fails(Box::new(node), refused(&error.reason()).to_string())))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn await_probes(&self, wave: &mut Wave, probes: Vec<Probe>, began: Instant) -> anyhow::Result<()> {
+        let limit = Duration::from_secs(self.settings.verification_timeout);
+        let wait =
+            Wait { name: "the verification pods".to_owned(), every: LOOK_EVERY, deadline: began + limit + 2 * GRACE };
+        let mut open = probes;
+        let mut passed = Vec::new();
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        poll(self.world, &wait, async || {
+            let pods = self.pods_of_run().await?;
+            let mut ended = Vec::new();
+            for probe in std::mem::take(&mut open) {
+                let pod = pods.get(&probe.name);
+                match verdict(pod, &[], began.elapsed(), limit + GRACE) {
+                    Verdict::Running(what) => {
+                        seen.insert(probe.node.name.to_string(), what);
+                        open.push(probe);
+                    }
+                    end => ended.push((probe, pod, end)),
+                }
+            }
+            let turns = each(ended, async |(probe, pod, end)| {
+                self.conclude_probe(probe, pod, end, began.elapsed(), limit).await
+            });
+            let (mut well, badly): (Vec<_>, Vec<_>) =
+                turns.await?.into_iter().partition(|turn| matches!(turn, Turn::On(_)));
+            passed.append(&mut well);
+            wave.take_in(self, badly).await?;
+            let going: Vec<NodeFacts> = open.iter().map(|probe| probe.node.clone()).collect();
+            Ok(if open.is_empty() { Seen::Done(()) } else { Seen::NotYet(still(&going, &seen)) })
+        })
+        .await?
+        .or_fail()?;
+        wave.take_in(self, passed).await
+    }
+
+    /// Shows how a pod ended and takes it away.
+    async fn conclude_probe(
+        &self,
+        probe: Probe,
+        pod: Option<&PodFacts>,
+        end: Verdict,
+        age: Duration,
+        limit: Duration,
+    ) -> anyhow::Result<Turn> {
+        let Probe { node, name } = probe;
+        let namespace = self.settings.verification_namespace.as_str();
+        let log = match pod {
+            Some(pod) => self.log_of(pod).await,
+            None => String::new(),
+        };
+        let turn = match end {
+            Verdict::Passed => {
+                tracing::info!(node = %node.name, pod = %name, "verification passed");
+                show(&log, false);
+                Turn::On(Box::new(node))
+            }
+            Verdict::Running(_) | Verdict::Failed(_) => {
+                let events = self.events_of(namespace, &name).await;
+                // With the events a pod that never started tells why.
+                let failure = match verdict(pod, &events, age, limit) {
+                    Verdict::Failed(failure) => failure,
+                    _ => Failure { cause: klm_core::verification::Cause::Timeout, seen: String::new() },
+                };
+                tracing::error!(node = %node.name, pod = %name, cause = failure.cause.as_str(), "verification failed: {failure}");
+                for event in &events {
+                    tracing::error!(pod = %name, reason = %event.reason, "event: {}", event.message);
+                }
+                show(&log, true);
+                Turn::Fails(Box::new(node), format!("{failure} (hint: {})", failure.cause.remedy()))
+            }
+        };
+        self.world.cluster.delete::<Pod>(Some(namespace), &name, Only::Whichever, Dependents::Background).await?;
+        Ok(turn)
+    }
+
+    /// This run's verification pods by name.
+    async fn pods_of_run(&self) -> anyhow::Result<BTreeMap<String, PodFacts>> {
+        let query = Query::labels(format!("{RUN_LABEL}={}", self.id.uid));
+        let namespace = Some(self.settings.verification_namespace.as_str());
+        let pods = self.world.cluster.pods(namespace, &query, |pod, _| Some((pod.name.clone(), pod))).await?;
+        Ok(pods.into_iter().collect())
+    }
+
+    /// The end of the log of the container that matters: the one that failed, else the first.
+    async fn log_of(&self, pod: &PodFacts) -> String {
+        use klm_core::pod::State;
+        let failed = pod.containers.iter().find(|it| matches!(it.state, State::Terminated { code, .. } if code != 0));
+        let started = |it: &&klm_core::pod::Container| !matches!(it.state, State::Unknown | State::Waiting { .. });
+        match failed.or_else(|| pod.containers.iter().rev().find(started)) {
+            Some(container) => self.world.cluster.log_tail(&pod.namespace, &pod.name, &container.name, LOG_LINES).await,
+            None => String::new(),
+        }
+    }
+
+    /// Warnings about a pod. They explain a verdict and never are one, so a failure to read them is left out.
+    async fn events_of(&self, namespace: &str, pod: &str) -> Vec<EventFacts> {
+        let query = Query::fields(format!("involvedObject.name={pod}"));
+        let warning = |event: Event| {
+            (event.type_.as_deref() == Some("Warning")).then(|| EventFacts {
+                reason: event.reason.unwrap_or_default(),
+                message: event.message.unwrap_or_default(),
+            })
+        };
+        self.world.cluster.list(Some(namespace), &query, warning).await.unwrap_or_default()
+    }
+}
+
+fn show(log: &str, failed: bool) {
+    for line in log.lines() {
+        if failed {
+            tracing::error!("| {line}");
+        } else {
+            tracing::info!("| {line}");
+        }
+    }
+}
