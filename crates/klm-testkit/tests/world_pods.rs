@@ -1,5 +1,5 @@
 //! Pods that nothing controls: what a verification pod meets on a node.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "a test stops at the first surprise")]
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use klm_testkit::fixtures::{Fleet, node, pod};
 use klm_testkit::{FakeCluster, Injection, PodFate, Truth};
 use serde_json::{Value, json};
 
-fn verification(spec: Value) -> Value {
+fn verification(spec: &Value) -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "verify-1", "namespace": "default"}, "spec": {
         "runtimeClassName": "kata-qemu", "restartPolicy": "Never", "containers": [{"name": "verify", "image": "registry.test/check:1"}],
     }});
@@ -18,7 +18,7 @@ fn verification(spec: Value) -> Value {
 }
 
 async fn run(cluster: &FakeCluster, spec: Value) -> Value {
-    let body = verification(spec).to_string().into_bytes();
+    let body = verification(&spec).to_string().into_bytes();
     let request = http::Request::post("/api/v1/namespaces/default/pods").body(body).unwrap();
     cluster.client().request::<Value>(request).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -98,7 +98,7 @@ async fn the_scheduler_says_why_no_node_fits_and_tries_again() {
 async fn a_demoted_label_makes_the_kubelet_refuse_a_pod_that_is_pinned_by_name() {
     let (cluster, _helm) = Fleet::new().build();
     cluster.edit("nodes", "", "worker-1", |node| {
-        node["metadata"]["labels"]["katacontainers.io/kata-runtime"] = json!("false")
+        node["metadata"]["labels"]["katacontainers.io/kata-runtime"] = json!("false");
     });
     let pod = run(&cluster, json!({"nodeName": "worker-1"})).await;
     assert_eq!((&pod["status"]["phase"], &pod["status"]["reason"]), (&json!("Failed"), &json!("NodeAffinity")));
