@@ -13,6 +13,7 @@ pub mod fixtures;
 pub mod helm;
 mod http;
 mod kill;
+mod portrait;
 pub mod world;
 
 pub use api::authorize::{Grant, Identity, Rbac};

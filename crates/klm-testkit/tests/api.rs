@@ -246,3 +246,14 @@ async fn an_unknown_route_stops_the_test() {
     let request = http::Request::get("/apis/apps/v1/namespaces/a/gizmos").body(Vec::new()).unwrap();
     let _ = cluster.client().request::<Value>(request).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cordon_brings_a_taint_that_goes_with_it() {
+    let cluster = FakeCluster::new();
+    cluster.add(node("worker-1"));
+    let api: Api<Node> = Api::all(cluster.client());
+    api.cordon("worker-1").await.unwrap();
+    assert_eq!(cluster.node("worker-1")["spec"]["taints"][0]["key"], "node.kubernetes.io/unschedulable");
+    api.uncordon("worker-1").await.unwrap();
+    assert!(cluster.node("worker-1")["spec"].get("taints").is_none());
+}

@@ -178,7 +178,7 @@ async fn waiting_for_an_on_delete_daemonset_times_out() {
 #[tokio::test(start_paused = true)]
 async fn a_post_renderer_sees_hooks_and_its_answer_is_what_runs() {
     let (_cluster, fake) = installed("4.1.0", " --set deploymentMode=job --no-hooks").await;
-    fake.set_post_render(|text| {
+    fake.set_post_render(|text, _| {
         assert!(text.contains("--cleanup-job-template=/etc/kata-job/cleanup-job.yaml"));
         let kept = text.lines().filter(|line| !line.contains("--cleanup-job-template"));
         Ok(kept.fold(String::new(), |text, line| text + line + "\n"))

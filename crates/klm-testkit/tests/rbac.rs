@@ -92,3 +92,32 @@ async fn access_reviews_answer_from_the_same_rules_and_use_nothing() {
     assert!(cluster.identity().rbac.unwrap().used().is_empty());
     assert_eq!(cluster.writes(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_grants_what_they_do_not_hold() {
+    let subjects = json!([{"kind": "ServiceAccount", "name": "klm-step", "namespace": "argo"}]);
+    let rules = |verbs: Value| {
+        vec![
+            json!({"kind": "ClusterRole", "metadata": {"name": "klm-roles"}, "rules": [
+                {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "verbs": verbs},
+                {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]},
+            ]}),
+            json!({"kind": "ClusterRoleBinding", "metadata": {"name": "klm-roles"}, "subjects": subjects,
+                "roleRef": {"kind": "ClusterRole", "name": "klm-roles"}}),
+        ]
+    };
+    for (verbs, granted, allowed) in [
+        (json!(["create"]), "get", true),
+        (json!(["create"]), "patch", false),
+        (json!(["create", "escalate"]), "patch", true),
+    ] {
+        let cluster = FakeCluster::new().with_rules(&rules(verbs), "argo", "klm-step");
+        let role = json!({"metadata": {"name": "kata-deploy-role"}, "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": [granted]}]});
+        let request = Request::post("/apis/rbac.authorization.k8s.io/v1/clusterroles")
+            .body(role.to_string().into_bytes())
+            .unwrap();
+        let answer = cluster.client().request::<Value>(request).await;
+        assert_eq!(answer.is_ok(), allowed, "{granted}: {answer:?}");
+        assert_eq!(cluster.get("clusterroles", "", "kata-deploy-role").is_some(), allowed);
+    }
+}

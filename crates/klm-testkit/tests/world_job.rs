@@ -98,7 +98,7 @@ async fn from_4_1_on_nodes_outside_the_wave_are_uninstalled() {
 #[tokio::test(start_paused = true)]
 async fn without_the_cleanup_argument_4_1_leaves_the_rest_alone() {
     let (cluster, helm) = Fleet::new().version("4.1.0").job().build();
-    helm.set_post_render(|text| {
+    helm.set_post_render(|text, _| {
         let kept = text.lines().filter(|line| !line.contains("--cleanup-job-template"));
         Ok(kept.fold(String::new(), |text, line| text + line + "\n"))
     });

@@ -7,6 +7,7 @@ pub mod call;
 pub mod create;
 pub mod delete;
 pub mod discovery;
+pub mod escalate;
 pub mod evict;
 pub mod kinds;
 pub mod list;

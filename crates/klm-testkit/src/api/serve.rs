@@ -12,7 +12,7 @@ use super::patch::{self, PatchRequest};
 use super::status::{Answer, ApiStatus};
 use super::store::{Key, Store};
 use super::update::{self, Door};
-use super::{create, discovery, evict, object, review};
+use super::{create, discovery, escalate, evict, object, review};
 
 /// A successful answer.
 #[derive(Debug)]
@@ -63,7 +63,26 @@ pub fn serve(
         // Helm's own waits watch. The fake's helm polls, and asks for the watch once so that its right to it is needed.
         return Ok(Ok(Served { code: 200, body: Body::Text(String::new()) }));
     }
-    let answer = match &target {
+    let granting = escalate::concerns(call, &target).then(|| escalate::subject(call, &target)).flatten();
+    let before = granting.as_ref().and_then(|key| store.find(key).cloned());
+    let answer = route(store, call, who, &target, (version, logs));
+    if let Some(key) = granting.filter(|_| answer.is_ok())
+        && let Err(refusal) = escalate::check(store, who, before.as_ref(), &key)
+    {
+        escalate::undo(store, &key, before);
+        return Ok(Err(refusal));
+    }
+    Ok(answer)
+}
+
+fn route(
+    store: &mut Store,
+    call: &Call,
+    who: &Identity,
+    target: &Target,
+    (version, logs): (&str, Logs<'_>),
+) -> Answer<Served> {
+    match target {
         Target::Discovery => discovery::discover(&call.path, version).map(ok),
         Target::Collection { kind, namespace } => match call.method {
             Method::GET => list_of(store, call, kind, namespace),
@@ -77,8 +96,7 @@ pub fn serve(
             "eviction" | "log" => Err(not_allowed()),
             _ => on_object(store, call, key, Door::of(subresource)),
         },
-    };
-    Ok(answer)
+    }
 }
 
 /// An apply that creates needs the right to create as well.

@@ -180,7 +180,7 @@ impl Engine {
         let text = manifest::join(&documents);
         let arguments: Vec<String> = argv.flag("post-renderer-args").into_iter().map(str::to_owned).collect();
         let rendered = match &self.post_render {
-            Some(function) => function(text),
+            Some(function) => function(&text, &self.call.env),
             None => run_plugin(plugin, &arguments, &self.call.env, &text),
         };
         let rendered = rendered.map_err(|error| format!("error while running post render on files: {error}"))?;

@@ -1,5 +1,6 @@
 //! Helm in process: for tests on virtual time.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Client;
@@ -84,7 +85,10 @@ impl FakeHelm {
     }
 
     /// Stands for the post-renderer plugin that `--post-renderer` names.
-    pub fn set_post_render(&self, function: impl Fn(String) -> Result<String, String> + Send + Sync + 'static) {
+    pub fn set_post_render(
+        &self,
+        function: impl Fn(&str, &BTreeMap<String, String>) -> Result<String, String> + Send + Sync + 'static,
+    ) {
         self.shared.state().post_render = Some(Arc::new(function));
     }
 

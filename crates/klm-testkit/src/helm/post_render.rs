@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// Stands for a post-renderer plugin in process: manifests in, manifests out.
-pub type PostRender = Arc<dyn Fn(String) -> Result<String, String> + Send + Sync>;
+/// Stands for a post-renderer plugin in process: manifests and environment in, manifests out.
+pub type PostRender = Arc<dyn Fn(&str, &BTreeMap<String, String>) -> Result<String, String> + Send + Sync>;
 
 /// Runs the plugin of this name from the plugin directories, as helm does.
 pub(super) fn run_plugin(

@@ -12,6 +12,7 @@ mod kata_pod;
 mod node_job;
 mod nodes;
 pub mod profile;
+mod taints;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -88,6 +89,7 @@ impl World {
         world.add_controller(housekeeping::stop_terminating_pods());
         world.add_controller(housekeeping::collect_orphaned_pods());
         world.add_controller(housekeeping::collect_garbage());
+        world.add_controller(taints::controller());
         world.add_controller(daemonset::controller());
         world.add_controller(kata_pod::controller());
         world.add_controller(bare_pods::controller());
