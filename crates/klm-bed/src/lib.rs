@@ -21,6 +21,7 @@ mod pki;
 pub mod preflight;
 pub mod process;
 pub mod run;
+pub mod tools;
 pub mod up;
 pub mod utils;
 pub mod wait;

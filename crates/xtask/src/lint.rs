@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use klm_bed::tools::Tool;
 use klm_bed::{parts, paths, process};
 use sha2::{Digest, Sha256};
 
@@ -24,8 +25,7 @@ pub enum Task {
 /// What runs when nothing is named: all that is quick.
 const QUICK: [Task; 3] = [Task::Workflows, Task::Dockerfile, Task::Chart];
 
-/// The version of cargo-deny that is installed for [`Task::Dependencies`].
-const CARGO_DENY: &str = "0.20.2";
+const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
 pub fn run(task: Option<Task>) -> Result<ExitCode> {
     let tasks = task.map_or_else(|| QUICK.to_vec(), |task| vec![task]);
@@ -85,18 +85,8 @@ fn chart(repository: &Path) -> Result<()> {
 }
 
 fn dependencies() -> Result<()> {
-    let root = paths::cache().join(format!("cargo-deny-{CARGO_DENY}"));
-    let program = root.join("bin/cargo-deny");
-    if !program.is_file() {
-        say(&format!("installing cargo-deny {CARGO_DENY}"));
-        process::run(
-            Command::new("cargo")
-                .args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"])
-                .arg(&root),
-        )?;
-    }
     process::run(
-        Command::new(program)
+        Command::new(CARGO_DENY.path(&say)?)
             .current_dir(paths::workspace())
             // Advisories need a database from the network; CI checks them every week and on every change.
             .args(["--all-features", "--offline", "check", "bans", "licenses", "sources"]),

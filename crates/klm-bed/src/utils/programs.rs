@@ -8,10 +8,14 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::Arch;
+use crate::tools::Tool;
 use crate::{paths, process};
 
 /// What is in the image.
 pub const PROGRAMS: [&str; 3] = ["klm-step", "helm", "kubectl"];
+
+/// Writes the list of crates into the program, where scanners of images look for it; Go does so by itself.
+const AUDITABLE: Tool = Tool { name: "cargo-auditable", version: "0.7.7" };
 
 /// A program that is built from the Go modules in `images/utils`.
 struct GoProgram {
@@ -95,17 +99,17 @@ pub fn build(arch: Arch, folder: &Path, say: &dyn Fn(&str)) -> Result<()> {
         built(program.name, started);
     }
     let started = Instant::now();
-    cargo(arch, folder)?;
+    cargo(arch, folder, say)?;
     built("klm-step", started);
     Ok(())
 }
 
-fn cargo(arch: Arch, folder: &Path) -> Result<()> {
+fn cargo(arch: Arch, folder: &Path, say: &dyn Fn(&str)) -> Result<()> {
     let target = arch.target();
     let variable = target.to_uppercase().replace('-', "_");
     let out = target_folder();
     process::run(
-        Command::new("cargo")
+        Command::new(AUDITABLE.path(say)?)
             .current_dir(paths::workspace())
             // Flags of the machine's owner would replace ours, and the program would no longer be static.
             .env_remove("RUSTFLAGS")
@@ -113,7 +117,7 @@ fn cargo(arch: Arch, folder: &Path) -> Result<()> {
             .env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), "-C target-feature=+crt-static")
             .env(format!("CARGO_TARGET_{variable}_LINKER"), arch.compiler())
             .env(format!("CC_{}", target.replace('-', "_")), arch.compiler())
-            .args(["build", "--release", "--locked", "--package", "klm-step", "--bin", "klm-step"])
+            .args(["auditable", "build", "--release", "--locked", "--package", "klm-step", "--bin", "klm-step"])
             .args(["--target", target, "--target-dir"])
             .arg(&out),
     )?;
