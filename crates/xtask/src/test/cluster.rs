@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use klm_bed::images::{self, Programs};
 use klm_bed::run::Run;
 use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
 
@@ -27,6 +28,7 @@ pub fn run(test: &Test) -> Result<Tally> {
     let (suites, only) = chosen(test, suite::all()?)?;
     if let Some(kubeconfig) = &test.kubeconfig {
         let cluster = Cluster::existing(kubeconfig, test.registry.clone());
+        furnish(&cluster)?;
         return Ok(suites.iter().map(|suite| run_program(suite, &cluster, only.as_deref())).sum());
     }
     let workers = test.clusters.unwrap_or_else(|| preflight::clusters_that_fit().min(2)).max(1);
@@ -43,6 +45,15 @@ pub fn run(test: &Test) -> Result<Tally> {
         running.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Tally::failure())).collect()
     });
     Ok(tallies.into_iter().sum())
+}
+
+/// Gives a cluster that somebody else made what a new one of ours starts with: the images, and the stand-in's charts.
+fn furnish(cluster: &Cluster) -> Result<()> {
+    let parts = parts::build(&say)?;
+    let programs = Programs::build()?;
+    let wanted = [images::base(&parts)?, images::product(&parts, &programs)?].concat();
+    cluster.load(&wanted.iter().map(images::write).collect::<Result<Vec<_>>>()?)?;
+    cluster.push_kata_charts()
 }
 
 /// The suites to run, and which of their tests.
