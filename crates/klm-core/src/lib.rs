@@ -21,6 +21,7 @@ pub mod post_render;
 pub mod proof;
 pub mod refusal;
 pub mod release;
+pub mod report;
 pub mod selection;
 pub mod selector;
 pub mod set_values;

@@ -12,6 +12,7 @@ use klm_core::settings::Settings;
 use klm_core::standing::Purpose;
 use klm_core::values;
 use klm_core::verification::Template;
+use klm_core::version::has_job_mode;
 use semver::Version;
 
 use crate::exit::StepError;
@@ -39,6 +40,8 @@ pub struct Run<'a> {
     pub inputs: RunInputs,
     /// The release's last revision when the run was planned.
     pub base_revision: u64,
+    /// Runs that are over and that this one carries on: their revisions are as good as its own.
+    pub heir_of: Vec<RunId>,
 }
 
 /// Which way nodes go.
@@ -79,6 +82,7 @@ impl<'a> Run<'a> {
             origin: origin.origin,
             inputs: origin.inputs,
             base_revision: plan.base_revision,
+            heir_of: Vec::new(),
         };
         Ok((run, stored))
     }
@@ -86,6 +90,32 @@ impl<'a> Run<'a> {
     /// The release, as messages and records name it.
     pub fn release_name(&self) -> String {
         format!("{}/{}", self.release.namespace, self.release.name)
+    }
+
+    /// A run that has no plan of its own and puts right what others left. Nothing when no run was ever recorded.
+    pub async fn of_origin(
+        world: &'a World,
+        id: &RunId,
+        settings: &Settings,
+        heir_of: Vec<RunId>,
+    ) -> anyhow::Result<Option<Self>> {
+        let release = release_of(settings);
+        let Some(stored) = origin_store::read(&world.cluster, &release).await? else { return Ok(None) };
+        let origin = stored.origin;
+        let is_job = values::text(&origin.values, "deploymentMode") == Some("job");
+        let has_jobs = Version::parse(&origin.chart_version).is_ok_and(|version| has_job_mode(&version));
+        Ok(Some(Self {
+            world,
+            id: id.clone(),
+            release,
+            settings: settings.clone(),
+            mode: if is_job && has_jobs { Mode::Job } else { Mode::Daemonset },
+            target: Version::parse(&origin.target).context("failed to read the origin's target version")?,
+            base_revision: origin.revision,
+            origin,
+            inputs: stored.inputs,
+            heir_of,
+        }))
     }
 
     /// The version in that direction.

@@ -83,7 +83,7 @@ impl Run<'_> {
             changed && Some(pod.uid.as_str()) != old && pod.template_generation == daemonset.template_generation
         };
         if current.iter().any(is_new) {
-            return Ok(Turn::On(Box::new(node)));
+            return self.write(node, |node| record::go_on(node, &self.id)).await;
         }
         let old = current.first().map(|pod| pod.uid.clone());
         let old = old.or_else(|| journal.ok().and_then(|journal| journal.old_pod));

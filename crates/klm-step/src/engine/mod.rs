@@ -1,12 +1,15 @@
 //! What the steps have in common: moving a wave, verifying it, taking nodes back.
 
+mod apply;
 pub mod context;
 mod daemonset;
 mod drain;
 pub mod each;
 mod job;
+mod marks;
 pub mod record;
 mod release;
+mod restore;
 mod take_back;
 mod verify;
 pub mod wave;

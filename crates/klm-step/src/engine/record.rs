@@ -145,6 +145,16 @@ pub fn begin_change(node: &NodeFacts, run: &RunId, old_pod: Option<&str>) -> Res
     }))
 }
 
+/// Says that the change goes on which an earlier try began: the new pod is on its way, and its label comes by itself.
+pub fn go_on(node: &NodeFacts, run: &RunId) -> Result<Option<NodePatch>, Untouchable> {
+    ours(node, run)?;
+    let status = match phase(node) {
+        NodePhase::RollingBack | NodePhase::Upgrading => return Ok(None),
+        other => other.next(Event::ApplyStarted)?,
+    };
+    Ok(Some(NodePatch { status: Some(status), ..NodePatch::default() }))
+}
+
 /// The install is proven: the verification pod has the word.
 pub fn proven(node: &NodeFacts, run: &RunId) -> Result<Option<NodePatch>, Untouchable> {
     ours(node, run)?;
@@ -199,7 +209,8 @@ pub fn reopen(node: &NodeFacts, claim: &Claim<'_>, reason: &str) -> Result<Optio
     };
     journal.prior_unschedulable.get_or_insert(node.unschedulable);
     journal.reason = Some(crate::exit::cut(reason, REASON_LIMIT));
-    journal.changed = true;
+    // What a run left in flight may be untouched yet, and its record says so.
+    journal.changed |= node.journal.is_none();
     let mut patch = NodePatch {
         status: Some(NodePhase::RollingBack),
         journal: Some(Some(journal)),

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use klm_core::helm_command::{self, Change, HelmCommand};
+use klm_core::journal::RunId;
 use klm_core::release::{Revision, Status};
 use klm_core::standing::{Purpose, Standing, armed_by, standing};
 use klm_core::version::has_job_mode;
 
 use super::context::{Aim, Run};
+use super::restore::chart_version;
 use crate::exit::StepError;
 use crate::helm::{HelmError, Trouble};
 use crate::origin_store;
@@ -87,7 +89,12 @@ impl Run<'_> {
 
     /// Where the release stands for this run.
     pub fn standing(&self, history: &[Revision]) -> Standing {
-        standing(history, self.base_revision, self.origin.armed, &self.id)
+        let of = |run| standing(history, self.base_revision, self.origin.armed, run);
+        let by_others = self.heir_of.iter().map(of).find(|standing| !matches!(standing, Standing::Moved { .. }));
+        match of(&self.id) {
+            moved @ Standing::Moved { .. } => by_others.unwrap_or(moved),
+            ours => ours,
+        }
     }
 
     /// Runs a call that makes a revision.
@@ -106,7 +113,7 @@ impl Run<'_> {
     /// Arms the release if nothing else is armed; else upgrades it.
     async fn next_move(&mut self, history: &[Revision]) -> Result<(), MoveError> {
         if self.origin.armed.is_none() {
-            self.origin.armed = armed_by(history, &self.id);
+            self.origin.armed = self.armed(history);
             if self.origin.armed.is_some() {
                 return Ok(origin_store::write_origin(&self.world.cluster, &self.release, &self.origin).await?);
             }
@@ -122,18 +129,24 @@ impl Run<'_> {
         Ok(self.make_revision(&upgrade).await?)
     }
 
-    /// Whether the last revision is the armed one, or goes back to it.
+    /// Whether the last revision is of the origin's chart and wasn't made to leave it.
     fn is_home(&self, history: &[Revision]) -> bool {
-        let Some(last) = history.last().filter(|last| last.status == Status::Deployed) else { return false };
-        let ours = matches!(Purpose::of(last, &self.id), Some(Purpose::Arm | Purpose::TakeBack));
-        let rolled_back =
-            self.origin.armed.is_some_and(|armed| last.description.trim() == format!("Rollback to {armed}"));
-        // Without an armed revision the release was never moved.
-        ours || rolled_back || self.origin.armed.is_none_or(|armed| armed == last.revision)
+        let left = |revision| self.all_runs().any(|run| Purpose::of(revision, run) == Some(Purpose::Upgrade));
+        let last = history.last().filter(|last| last.status == Status::Deployed);
+        last.is_some_and(|last| chart_version(&last.chart) == self.origin.chart_version && !left(last))
+    }
+
+    fn all_runs(&self) -> impl Iterator<Item = &RunId> {
+        std::iter::once(&self.id).chain(&self.heir_of)
+    }
+
+    /// The revision that this run, or one that it carries on, has armed.
+    fn armed(&self, history: &[Revision]) -> Option<u64> {
+        self.all_runs().find_map(|run| armed_by(history, run))
     }
 
     async fn go_home(&self, history: &[Revision]) -> Result<(), MoveError> {
-        let armed = self.origin.armed.or_else(|| armed_by(history, &self.id));
+        let armed = self.origin.armed.or_else(|| self.armed(history));
         let chart = self.chart(Aim::Origin).await?;
         let change = self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history.len());
         let known = |number: &u64| history.iter().any(|revision| revision.revision == *number);
