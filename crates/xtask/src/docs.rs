@@ -67,6 +67,28 @@ fn every_command_in_the_documentation_is_one_that_the_program_takes() {
 }
 
 #[test]
+fn every_label_and_annotation_in_the_documentation_is_one_of_the_contract() {
+    use klm_core::contract::{CURRENT_VERSION, JOURNAL, KATA_RUNTIME, RUN_LABEL, STATUS, WINDOW};
+    let known = [CURRENT_VERSION, JOURNAL, KATA_RUNTIME, RUN_LABEL, STATUS, WINDOW];
+    let mut complaints = Vec::new();
+    for page in pages() {
+        for (at, prefix) in page.text.match_indices("katacontainers.io/") {
+            // Addresses, and kata-deploy's own prefix, end in the same words.
+            if page.text[..at].ends_with(['.', '/']) {
+                continue;
+            }
+            let rest = &page.text[at + prefix.len()..];
+            let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-').unwrap_or(rest.len());
+            let name = format!("{prefix}{}", &rest[..end]);
+            if !known.contains(&name.as_str()) {
+                complaints.push(format!("{}: nothing writes or reads `{name}`", page.path.display()));
+            }
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
 fn every_command_in_a_workflow_is_one_that_the_program_takes() {
     let folder = workspace().join(".github/workflows");
     let mut complaints = Vec::new();

@@ -1,8 +1,11 @@
 //! The commands that a page or a workflow shows, parsed by the programs' own command lines.
 
+use std::fs;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser as _};
-use klm_core::contract::{Entrypoint, PARAMETERS};
+use klm_bed::paths::workspace;
+use klm_core::contract::{CHART_NAME, Entrypoint, PARAMETERS};
 use klm_step::cli::Cli;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
@@ -88,6 +91,9 @@ fn ours(words: &[String]) -> bool {
     match words {
         [cargo, task, ..] if cargo == "cargo" => task == "xtask" || task == "chart",
         [argo, submit, ..] if argo == "argo" => submit == "submit",
+        [helm, verb, release, ..] if helm == "helm" => {
+            matches!(verb.as_str(), "install" | "upgrade" | "template") && release == CHART_NAME
+        }
         // A word alone names the program, not a command.
         [program, _, ..] => program == "klm-step",
         _ => false,
@@ -99,6 +105,7 @@ impl Command {
     pub fn complaint(&self) -> Option<String> {
         let shown = self.words.join(" ");
         let said = match (self.words[0].as_str(), self.words[1].as_str()) {
+            ("helm", _) => return helm(&self.words).map(|why| format!("`{shown}`: {why}")),
             ("argo", _) => return argo(&self.words).map(|why| format!("`{shown}`: {why}")),
             ("cargo", "chart") => return chart(&self.words).map(|why| format!("`{shown}`: {why}")),
             ("cargo", _) => Xtask::try_parse_from(&self.words[1..]).map(|_| ()),
@@ -125,6 +132,17 @@ fn chart(words: &[String]) -> Option<String> {
         Some("write" | "check" | "print") => None,
         word => Some(format!("cargo chart has no `{}`", word.unwrap_or_default())),
     }
+}
+
+/// Helm's own flags are Helm's matter; the values that are set have to be the chart's.
+fn helm(words: &[String]) -> Option<String> {
+    let text = fs::read_to_string(workspace().join("chart/values.yaml")).unwrap();
+    let values: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    words.windows(2).filter(|pair| pair[0].starts_with("--set")).find_map(|pair| {
+        let key = pair[1].split('=').next().unwrap_or_default();
+        let found = key.split('.').try_fold(&values, |value, part| value.get(part));
+        found.is_none().then(|| format!("the chart has no value `{key}`"))
+    })
 }
 
 /// Argo takes any `-p`, also one that the workflow doesn't have.
@@ -159,16 +177,19 @@ mod tests {
         let text = "Run `cargo xtask lint`, or `klm-step apply-wave` by hand; `klm-step` is one binary.\n\
             ```sh\nKLM=1 cargo xtask lint workflows > out # a comment\nklm-step --version\n\
             argo submit -n argo --from workflowtemplate/kata-lifecycle-manager \\\n  -p target-version=3.27.0 \\\n  \
-            -p verification-pod=\"$(base64 -w0 < ./pod.yaml)\"\n```\n\
+            -p verification-pod=\"$(base64 -w0 < ./pod.yaml)\"\n\
+            helm install kata-lifecycle-manager ./chart --set-file defaults.verificationPod=x --set images.utils=y\n\
+            helm install kata-deploy x --set whatever.it.has=1\n```\n\
             ```yaml\nklm-step nonsense\n```\n";
         assert_eq!(complaints(text), Vec::<String>::new());
-        assert_eq!(in_markdown(text).len(), 5);
+        assert_eq!(in_markdown(text).len(), 6);
     }
 
     #[test]
     fn commands_that_no_program_takes_are_named() {
         let text = "Try `klm-step aply-wave`.\n```sh\ncargo xtask lint --everything\ncd x && klm-step apply-wave\n\
-            argo submit --entrypoint undo -p node-name=a\nargo submit -p target-verison=1\n```\n";
+            argo submit --entrypoint undo -p node-name=a\nargo submit -p target-verison=1\n\
+            helm install kata-lifecycle-manager ./chart --set defaults.batchsize=3\n```\n";
         assert_eq!(
             complaints(text),
             [
@@ -177,6 +198,7 @@ mod tests {
                 "`klm-step apply-wave`: error: the following required arguments were not provided:",
                 "`argo submit --entrypoint undo -p node-name=a`: the workflow has no entrypoint `undo`",
                 "`argo submit -p target-verison=1`: the workflow has no parameter `target-verison`",
+                "`helm install kata-lifecycle-manager ./chart --set defaults.batchsize=3`: the chart has no value `defaults.batchsize`",
             ]
         );
     }
