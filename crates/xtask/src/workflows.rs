@@ -63,6 +63,20 @@ fn every_job_has_a_time_limit() {
     }
 }
 
+/// A path that was renamed would silently stop to start the workflow.
+#[test]
+fn every_path_that_starts_a_workflow_is_there() {
+    let mut seen = 0;
+    for (file, (_, workflow)) in workflows() {
+        for path in workflow["on"]["push"]["paths"].as_sequence().into_iter().flatten() {
+            let path = path.as_str().unwrap();
+            seen += 1;
+            assert!(workspace().join(path.trim_end_matches("/**")).exists(), "{file}: {path}");
+        }
+    }
+    assert!(seen > 0, "no workflow has paths: the search for them is broken");
+}
+
 #[test]
 fn the_oldest_rust_that_is_tested_is_the_one_that_is_promised() {
     let manifest = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
