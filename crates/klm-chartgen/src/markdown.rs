@@ -33,6 +33,7 @@ fn table(name: &str) -> Result<String> {
         "parameters" => parameters(),
         "inputs" => inputs(),
         "states" => states(),
+        "rights" => rights(),
         _ => bail!("there is no table `{name}`"),
     })
 }
@@ -71,8 +72,7 @@ fn states() -> String {
     rows_of(["Status", "What is true"], rows)
 }
 
-/// Every right of the steps.
-pub fn rights() -> String {
+fn rights() -> String {
     let rows = RIGHTS.iter().map(|right| {
         let group = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
         let resources: Vec<_> = right.resources.iter().map(|resource| code(&format!("{resource}{group}"))).collect();

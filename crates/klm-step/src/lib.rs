@@ -4,6 +4,7 @@ pub mod cli;
 pub mod cluster;
 pub mod engine;
 pub mod exit;
+pub mod front;
 pub mod helm;
 pub mod lock;
 pub mod logging;
@@ -12,5 +13,8 @@ pub mod observe;
 pub mod origin_store;
 pub mod plan_store;
 pub mod signals;
+pub mod steps;
+#[cfg(test)]
+mod testing;
 pub mod wait;
 pub mod world;

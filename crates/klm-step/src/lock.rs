@@ -85,6 +85,12 @@ pub async fn holder(cluster: &Cluster, release: &ReleaseRef, run: &RunId) -> Res
     }
 }
 
+/// Whom the lock names, alive or not.
+pub async fn last_holder(cluster: &Cluster, release: &ReleaseRef) -> Result<Option<RunId>, ApiError> {
+    let lease = cluster.get::<Lease>(Some(&release.namespace), &lease_name(&release.name)).await?;
+    Ok(lease.as_ref().and_then(holder_of))
+}
+
 /// Gives the lock back if it is ours.
 pub async fn release(world: &World, release: &ReleaseRef, run: &RunId) -> Result<(), ApiError> {
     let (namespace, name) = (Some(release.namespace.as_str()), lease_name(&release.name));

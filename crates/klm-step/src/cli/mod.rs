@@ -3,6 +3,7 @@
 mod parameters;
 
 use clap::{Args, Parser, Subcommand};
+use klm_core::journal::RunId;
 pub use parameters::ParameterArgs;
 
 /// Moves nodes from one Kata Containers version to the next, in verified waves.
@@ -54,6 +55,17 @@ pub struct RunArgs {
     /// UID of the Workflow.
     #[arg(long)]
     pub workflow_uid: String,
+}
+
+impl RunArgs {
+    /// The run.
+    pub fn id(&self) -> RunId {
+        RunId {
+            namespace: self.workflow_namespace.clone(),
+            name: self.workflow_name.clone(),
+            uid: self.workflow_uid.clone(),
+        }
+    }
 }
 
 /// Where a step leaves its output parameters, one file each.

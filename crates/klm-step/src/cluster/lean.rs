@@ -82,6 +82,20 @@ impl Workflow {
     }
 }
 
+/// An Argo `WorkflowTemplate`: is it there?
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct WorkflowTemplate {
+    /// Its name.
+    pub metadata: ObjectMeta,
+}
+
+/// A `CustomResourceDefinition` without its schema, which for Argo is megabytes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ApiDefinition {
+    /// Its name.
+    pub metadata: ObjectMeta,
+}
+
 macro_rules! resource {
     ($type:ty, $group:literal, $version:literal, $api_version:literal, $kind:literal, $plural:literal, $scope:ty) => {
         impl k8s_openapi::Resource for $type {
@@ -116,4 +130,22 @@ resource!(
     "Workflow",
     "workflows",
     k8s_openapi::NamespaceResourceScope
+);
+resource!(
+    WorkflowTemplate,
+    "argoproj.io",
+    "v1alpha1",
+    "argoproj.io/v1alpha1",
+    "WorkflowTemplate",
+    "workflowtemplates",
+    k8s_openapi::NamespaceResourceScope
+);
+resource!(
+    ApiDefinition,
+    "apiextensions.k8s.io",
+    "v1",
+    "apiextensions.k8s.io/v1",
+    "CustomResourceDefinition",
+    "customresourcedefinitions",
+    k8s_openapi::ClusterResourceScope
 );

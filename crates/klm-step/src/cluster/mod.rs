@@ -5,6 +5,7 @@ mod events;
 mod evict;
 mod lean;
 mod nodes;
+mod rehearse;
 mod request;
 
 pub use error::{ApiError, Cause};
@@ -13,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use klm_core::pod::PodFacts;
 use kube::Client;
 use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
-pub use lean::{LeanNode, Workflow};
+pub use lean::{ApiDefinition, LeanNode, Workflow, WorkflowTemplate};
 pub use nodes::{Changed, NodePatch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,0 +1,282 @@
+//! What was asked for against what is there: one verdict for the check, the selection and the plan. Pure.
+
+use std::collections::BTreeMap;
+
+use klm_core::contract::CHART_NAME;
+use klm_core::gate::{self, Found, Rollout};
+use klm_core::hazard::{self, Situation};
+use klm_core::journal::RunId;
+use klm_core::mode::{self, Detected};
+use klm_core::origin::Origin;
+use klm_core::plan::{Mode, Plan};
+use klm_core::refusal::Refusal;
+use klm_core::release::{self, Release};
+use klm_core::selection::{Circumstances, Selection, select};
+use klm_core::settings::Settings;
+use klm_core::values::{Values, get, overlay};
+use klm_core::{version, wave};
+use semver::Version;
+
+use super::live::Live;
+use super::look::{Seen, release_of};
+use super::request::Request;
+
+/// The verdict.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The release's mode, when it has one.
+    pub detected: Option<Detected>,
+    /// The nodes.
+    pub selection: Selection,
+    /// Consecutive waves of one workflow step.
+    pub waves_per_item: usize,
+    /// What somebody may not expect.
+    pub hazards: Vec<String>,
+    /// Every reason to refuse.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Decides.
+pub fn judge(request: &Request, seen: &Seen) -> Outcome {
+    let settings = &request.settings;
+    let mut outcome = Outcome { refusals: of_release(settings, seen), ..Outcome::default() };
+    let Some(Live { base, last }) = &seen.live else { return outcome };
+    let detected = match mode::detect(base) {
+        Ok(detected) => detected,
+        Err(refusal) => {
+            outcome.refusals.push(refusal);
+            return outcome;
+        }
+    };
+    let (mode, target, set) = (detected.mode, &request.target, &request.user.values);
+    outcome.refusals.extend(mode::check(&settings.deployment_mode, mode, base, &settings.kata_deploy_chart));
+    outcome.refusals.extend(gate::target(target, mode));
+    outcome.refusals.extend(gate::origin(base, mode));
+    outcome.refusals.extend(gate::values(base, set, target, mode));
+    let origin = origin_of(seen.stored.as_ref().map(|stored| &stored.origin), base, target);
+    outcome.selection = select(&seen.nodes, &request.choice, &circumstances(request, seen, base, mode, &origin));
+    let chosen = &outcome.selection.nodes;
+    let mut values = base.all.clone();
+    overlay(&mut values, set);
+    outcome.refusals.extend(gate::nodes(&Rollout {
+        all: &seen.nodes,
+        chosen,
+        choice: request.choice.taint.as_ref(),
+        values: &values,
+        mode,
+        target,
+        settings,
+    }));
+    match wave::waves_per_step(chosen.len().div_ceil(settings.batch_size), settings.waves_per_step) {
+        Ok(waves) => outcome.waves_per_item = waves,
+        Err(refusal) => outcome.refusals.push(refusal),
+    }
+    outcome.hazards = hazard::hazards(&Situation {
+        release: &Release { metadata: last.metadata.clone(), ..base.clone() },
+        set,
+        target,
+        mode,
+        all: &seen.nodes,
+        chosen,
+        verification: &request.verification,
+        classes: seen.classes.as_deref(),
+        others: &seen.installs.others(&release_of(settings)),
+    });
+    outcome.hazards.extend(request.user.notices.iter().cloned().chain(hazard::custom_image(set)));
+    outcome.detected = Some(detected);
+    outcome
+}
+
+/// Reasons that need no more than the settings.
+pub fn of_release(settings: &Settings, seen: &Seen) -> Vec<Refusal> {
+    let found = match &seen.live {
+        Some(live) => Found::Release { release: &live.last, age: seen.age, abandoned: seen.abandoned },
+        None => Found::Nothing { elsewhere: seen.installs.releases.iter().cloned().collect() },
+    };
+    let mut refusals = Vec::new();
+    // A living run explains all that is odd about its release, and waiting for it may mend that.
+    match &seen.held {
+        Some(_) if settings.when_locked == "wait" => {}
+        Some(held) => refusals.push(held.refusal(&release_of(settings))),
+        None => refusals.extend(gate::release(&found, settings)),
+    }
+    refusals
+}
+
+fn circumstances<'a>(
+    request: &'a Request,
+    seen: &Seen,
+    base: &Release,
+    mode: Mode,
+    origin: &'a Origin,
+) -> Circumstances<'a> {
+    Circumstances {
+        target: &request.target_text,
+        origin: &origin.chart_version,
+        marker: version::marks_nodes(&request.target).then(|| base.marker()),
+        installed: if mode == Mode::Daemonset { seen.installed.clone() } else { BTreeMap::new() },
+        hosts: seen.host.iter().cloned().collect(),
+        force: request.settings.force,
+        include_cordoned: request.settings.cordoned_nodes == "include",
+    }
+}
+
+/// What a rollback goes back to. A release that is at the target already was brought there by an earlier run to the
+/// same target, if there was one: that run's origin stays, or the half-done target would be taken for it.
+pub fn origin_of(stored: Option<&Origin>, base: &Release, target: &Version) -> Origin {
+    let target = target.to_string();
+    if let Some(stored) = stored
+        && stored.target == target
+        && stored.chart_version != target
+        && base.metadata.version == target
+    {
+        return stored.clone();
+    }
+    Origin {
+        v: 1,
+        target,
+        chart_version: base.metadata.version.clone(),
+        values: values_of(stored, base),
+        revision: base.metadata.revision,
+        armed: base.is_on_delete().then_some(base.metadata.revision),
+        image: release::image(&base.all, &base.metadata.version).unwrap_or_default(),
+        marked: Vec::new(),
+    }
+}
+
+/// The release's user values. Those that a run of ours set and could not give back are the user's again.
+fn values_of(stored: Option<&Origin>, base: &Release) -> Values {
+    let mut values = base.user.clone();
+    let revision = base.history.iter().find(|revision| revision.revision == base.metadata.revision);
+    let ours = revision.is_some_and(|revision| revision.description.starts_with(&format!("{CHART_NAME}: ")));
+    let Some(stored) = stored.filter(|_| ours && get(&values, "job.nodes").is_some()) else { return values };
+    for key in ["nodes", "parallelism"] {
+        let Some(serde_json::Value::Object(job)) = values.get_mut("job") else { break };
+        match get(&stored.values, &format!("job.{key}")) {
+            Some(before) => job.insert(key.to_owned(), before.clone()),
+            None => job.remove(key),
+        };
+    }
+    if values.get("job").is_some_and(|job| *job == serde_json::json!({})) && !stored.values.contains_key("job") {
+        values.remove("job");
+    }
+    values
+}
+
+/// The plan that later steps follow.
+pub fn plan_of(run: &RunId, request: &Request, outcome: &Outcome, origin: &Origin, seen: &Seen) -> Option<Plan> {
+    Some(Plan {
+        v: 1,
+        run: run.clone(),
+        target: request.target.to_string(),
+        mode: outcome.detected.as_ref()?.mode,
+        origin: origin.chart_version.clone(),
+        settings: request.settings.clone(),
+        nodes: outcome.selection.nodes.clone(),
+        waves_per_item: outcome.waves_per_item,
+        base_revision: seen.live.as_ref()?.last.metadata.revision,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use klm_core::release::{Metadata, Revision, Status};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn map(value: Value) -> Values {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn at(version: &str, user: Value, all: Value, description: &str) -> Release {
+        let revision = Revision {
+            revision: 7,
+            status: Status::Deployed,
+            chart: format!("kata-deploy-{version}"),
+            description: description.into(),
+            updated: String::new(),
+        };
+        Release {
+            name: "kata".into(),
+            namespace: "apps".into(),
+            metadata: Metadata {
+                chart: "kata-deploy".into(),
+                version: version.into(),
+                app_version: version.into(),
+                revision: 7,
+                status: Status::Deployed,
+                deployed_at: String::new(),
+            },
+            user: map(user),
+            all: map(all),
+            history: vec![revision],
+        }
+    }
+
+    fn stored(target: &str, values: Value) -> Origin {
+        Origin {
+            v: 1,
+            target: target.into(),
+            chart_version: "3.32.0".into(),
+            values: map(values),
+            revision: 3,
+            armed: Some(4),
+            image: "q/k:3.32.0".into(),
+            marked: Vec::new(),
+        }
+    }
+
+    const OURS: &str = "kata-lifecycle-manager: upgrade to 4.0.0 (run flows/up, u)";
+
+    #[test]
+    fn a_resumed_run_keeps_the_origin_of_the_run_that_began() {
+        let half_done = at("4.0.0", json!({}), json!({}), OURS);
+        let kept = stored("4.0.0", json!({"a": 1}));
+        assert_eq!(origin_of(Some(&kept), &half_done, &"4.0.0".parse().unwrap()), kept);
+    }
+
+    #[test]
+    fn another_target_or_another_start_has_an_origin_of_its_own() {
+        let kept = stored("4.0.0", json!({"a": 1}));
+        let next = origin_of(
+            Some(&kept),
+            &at("4.0.0", json!({"b": 2}), json!({}), "Upgrade complete"),
+            &"4.1.0".parse().unwrap(),
+        );
+        assert_eq!((next.chart_version.as_str(), next.revision, next.values["b"].as_i64()), ("4.0.0", 7, Some(2)));
+        let again = origin_of(
+            Some(&kept),
+            &at("3.32.0", json!({"b": 2}), json!({}), "Rollback to 4"),
+            &"4.0.0".parse().unwrap(),
+        );
+        assert_eq!((again.chart_version.as_str(), again.revision, again.armed), ("3.32.0", 7, None));
+    }
+
+    #[test]
+    fn an_armed_release_is_its_own_way_back() {
+        let armed = at(
+            "3.32.0",
+            json!({}),
+            json!({"updateStrategy": {"type": "OnDelete"}, "image": {"reference": "q/k"}}),
+            "x",
+        );
+        let origin = origin_of(None, &armed, &"4.0.0".parse().unwrap());
+        assert_eq!((origin.armed, origin.image.as_str()), (Some(7), "q/k:3.32.0"));
+    }
+
+    #[test]
+    fn what_a_dead_run_left_in_the_values_is_not_taken_for_the_users() {
+        let left = json!({"job": {"nodes": ["w-1"], "parallelism": 1, "backoffLimit": 5}, "debug": true});
+        let of = |before: Value, description: &str| {
+            let release = at("4.0.0", left.clone(), json!({}), description);
+            Value::Object(origin_of(Some(&stored("4.0.0", before)), &release, &"4.1.0".parse().unwrap()).values)
+        };
+        assert_eq!(of(json!({}), OURS), json!({"job": {"backoffLimit": 5}, "debug": true}));
+        assert_eq!(
+            of(json!({"job": {"nodes": ["a", "b"]}}), OURS),
+            json!({"job": {"nodes": ["a", "b"], "backoffLimit": 5}, "debug": true})
+        );
+        assert_eq!(of(json!({}), "Upgrade complete"), left, "somebody set them since");
+    }
+}

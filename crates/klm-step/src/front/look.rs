@@ -1,0 +1,91 @@
+//! Everything that the decisions before a rollout need to know, read once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use klm_core::helm_command::ReleaseRef;
+use klm_core::journal::RunId;
+use klm_core::name::NodeName;
+use klm_core::node::NodeFacts;
+use klm_core::settings::Settings;
+
+use super::installs::{self, Installs};
+use super::live::Live;
+use crate::cluster::{ApiError, Query};
+use crate::lock::{self, Held};
+use crate::origin_store::{self, StoredOrigin};
+use crate::world::World;
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The release, if there is one.
+    pub live: Option<Live>,
+    /// Seconds since its last revision was made, when that is known.
+    pub age: Option<std::time::Duration>,
+    /// All nodes.
+    pub nodes: Vec<NodeFacts>,
+    /// `RuntimeClass`es by name; nothing when they can't be listed.
+    pub classes: Option<Vec<String>>,
+    /// Those that kata-deploy made.
+    pub kata_classes: BTreeSet<String>,
+    /// kata-deploy's `DaemonSet`s.
+    pub installs: Installs,
+    /// Versions of this release's pods.
+    pub installed: BTreeMap<NodeName, String>,
+    /// The living run that holds the lock.
+    pub held: Option<Held>,
+    /// The lock names a run that is over.
+    pub abandoned: bool,
+    /// What an earlier run recorded.
+    pub stored: Option<StoredOrigin>,
+    /// The node that we run on.
+    pub host: Option<NodeName>,
+}
+
+/// The release that the settings name.
+pub fn release_of(settings: &Settings) -> ReleaseRef {
+    ReleaseRef { name: settings.helm_release.clone(), namespace: settings.helm_namespace.clone() }
+}
+
+/// Reads it all. `live` was read before, because the rights depend on it; `run` is us, when we are a run.
+pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: Option<&RunId>) -> anyhow::Result<Seen> {
+    let release = release_of(settings);
+    let cluster = &world.cluster;
+    let nobody = RunId { namespace: String::new(), name: String::new(), uid: String::new() };
+    let run = run.unwrap_or(&nobody);
+    let suffix = live.as_ref().and_then(|live| live.base.suffix());
+    let held = lock::holder(cluster, &release, run).await.context("failed to look at the release's lock")?;
+    let holder = lock::last_holder(cluster, &release).await.context("failed to look at the release's lock")?;
+    let classes = unless_forbidden(cluster.list(None, &Query::all(), class).await)?;
+    Ok(Seen {
+        age: live.as_ref().and_then(Live::made).map(|made| world.clock.since(made)),
+        nodes: unless_forbidden(cluster.nodes(&Query::all()).await)?.unwrap_or_default(),
+        kata_classes: classes.iter().flatten().filter(|class| class.1).map(|class| class.0.clone()).collect(),
+        classes: classes.map(|classes| classes.into_iter().map(|class| class.0).collect()),
+        installs: Installs::read(world).await?,
+        installed: installs::versions(world, &release, suffix).await?,
+        abandoned: held.is_none() && holder.is_some(),
+        held,
+        stored: origin_store::read(cluster, &release).await?,
+        host: NodeName::try_from(world.here.node.as_str()).ok(),
+        live,
+    })
+}
+
+/// A class's name, and whether kata-deploy made it.
+fn class(class: RuntimeClass) -> Option<(String, bool)> {
+    let labels = class.metadata.labels.unwrap_or_default();
+    let ours = labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "kata-deploy");
+    Some((class.metadata.name?, ours))
+}
+
+/// What we may not read is unknown; the gate for rights names it.
+fn unless_forbidden<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_forbidden() => Ok(None),
+        Err(error) => Err(error),
+    }
+}

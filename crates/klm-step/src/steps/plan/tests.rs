@@ -1,0 +1,89 @@
+use klm_testkit::fixtures::{Fleet, node, pod};
+use klm_testkit::{FakeCluster, FakeHelm};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cli::Command;
+use crate::testing::{POD, command, post_render, world};
+
+async fn printed(fleet: &(FakeCluster, FakeHelm), target: &str, more: &[&str]) -> (String, Result<(), StepError>) {
+    let line = [&["plan", "--target-version", target, "--verification-pod", POD], more].concat();
+    let Command::Plan(args) = command(&line) else { panic!("{line:?}") };
+    print(&args, &world(&fleet.0, &fleet.1)).await.unwrap()
+}
+
+fn fleet() -> (FakeCluster, FakeHelm) {
+    Fleet::new()
+        .workers(4)
+        .version("3.32.0")
+        .node(node("worker-3").cordoned())
+        .node(node("control-1").control_plane().tainted("node-role.kubernetes.io/control-plane", "", "NoSchedule"))
+        .build()
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_daemonset_mode_people_read_what_would_happen() {
+    let fleet = fleet();
+    let more = ["--batch-size", "2", "--helm-set-values", "image.repository=mirror/kata-deploy"];
+    let (text, end) = printed(&fleet, "4.1.0", &more).await;
+    insta::assert_snapshot!(text);
+    end.unwrap();
+    assert_eq!(fleet.0.write_transcript(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_job_mode_people_read_what_would_happen() {
+    let fleet = Fleet::new().version("4.0.0").job().build();
+    post_render(&fleet.1);
+    let (text, end) = printed(&fleet, "4.1.0", &[]).await;
+    insta::assert_snapshot!(text);
+    end.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn programs_read_json() {
+    let (text, end) = printed(&fleet(), "4.1.0", &["--output", "json"]).await;
+    let plan: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(plan["waves"][0][0], json!({"node": "worker-1", "source": "3.32.0"}));
+    assert_eq!(plan["skipped"][0]["node"], "worker-3");
+    assert_eq!(plan["refusals"], json!([]));
+    end.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_would_be_refused_is_printed_with_the_reasons() {
+    let fleet = Fleet::new().values(json!({"image": {"tag": "old"}})).build();
+    let (text, end) = printed(&fleet, "4.0.0", &[]).await;
+    assert!(text.contains("worker-1") && text.contains("refused:\n") && text.contains("`image.tag`"), "{text}");
+    assert_eq!(end.unwrap_err().code(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_in_the_way_of_a_drain_are_listed_with_their_budgets() {
+    let fleet = Fleet::new().build();
+    for number in 1..=3 {
+        fleet.0.add(
+            pod(&format!("web-{number}"))
+                .on(&format!("worker-{number}"))
+                .owned_by("ReplicaSet", "web")
+                .label("app", "web"),
+        );
+    }
+    fleet.0.add(klm_testkit::fixtures::budget("web", "default", ("app", "web")).min_available(2));
+    fleet.0.add(pod("web-4").on("worker-1").owned_by("ReplicaSet", "web").label("app", "web").not_ready());
+    let (text, _) = printed(&fleet, "4.0.0", &["--drain-enabled", "true"]).await;
+    assert!(!text.contains("in the way of a drain"), "one may go: {text}");
+    fleet.0.remove("pods", "default", "web-2");
+    let (text, _) = printed(&fleet, "4.0.0", &["--drain-enabled", "true"]).await;
+    assert!(text.contains("pod `default/web-1` is blocked-now: budget `default/web` needs 2"), "{text}");
+    assert_eq!(fleet.0.get("pods", "default", "web-1").unwrap()["metadata"].get("deletionTimestamp"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_secret_is_printed() {
+    let fleet = Fleet::new().values(json!({"imagePullSecrets": [{"name": "hunter2"}]})).build();
+    for output in ["text", "json"] {
+        let (text, _) = printed(&fleet, "4.0.0", &["--output", output, "--helm-set-values", "logLevel=hunter2"]).await;
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

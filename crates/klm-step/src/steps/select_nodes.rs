@@ -1,0 +1,88 @@
+//! select-nodes: takes the lock, chooses the nodes, and writes down what every later step will follow.
+
+use std::time::Duration;
+
+use klm_core::forecast;
+use klm_core::journal::RunId;
+use klm_core::origin::RunInputs;
+use klm_core::plan::Plan;
+
+use crate::cli;
+use crate::exit::StepError;
+use crate::front::{Draft, Live, Outputs, Request, Seen, judge, look, origin_of, plan_of, release_of};
+use crate::origin_store::{self, StoredOrigin};
+use crate::world::World;
+use crate::{lock, plan_store};
+
+/// A run that waits for another one waits this long; a fleet's rollout may take a night.
+const WAIT_FOR_THE_LOCK: Duration = Duration::from_secs(24 * 3600);
+
+/// The step.
+pub async fn run(args: &cli::SelectNodes, world: &World) -> Result<(), StepError> {
+    let request = Draft::read(&args.target_version, &args.parameters).complete()?;
+    let run = args.run.id();
+    let release = release_of(&request.settings);
+    // Whoever held the lock before us is over once we have it; what their helm left pending is nobody's any more.
+    let abandoned = lock::last_holder(&world.cluster, &release).await?.is_some();
+    if request.settings.when_locked == "wait" {
+        lock::hold_eventually(world, &release, &run, WAIT_FOR_THE_LOCK).await?;
+    } else {
+        lock::hold(world, &release, &run).await?;
+    }
+    let planned = plan(world, &request, &run, abandoned).await;
+    match &planned {
+        Ok(plan) if !plan.nodes.is_empty() => {}
+        // Nothing was touched and nothing will be: others need not wait for the end of this run.
+        Ok(_) | Err(StepError::Refused(_)) => lock::release(world, &release, &run).await?,
+        Err(_) => {}
+    }
+    let plan = planned?;
+    let outputs = Outputs(&args.outputs.outputs);
+    outputs.write("node-count", &plan.nodes.len().to_string())?;
+    outputs.write("wave-count", &plan.wave_count().to_string())?;
+    outputs.write("item-count", &plan.item_count().to_string())?;
+    outputs.write("plan", &plan_store::plan_name(&run))?;
+    Ok(())
+}
+
+/// Decides on what is there now, with the lock held, and writes it down: the origin first, because a plan means that
+/// there is one.
+async fn plan(world: &World, request: &Request, run: &RunId, abandoned: bool) -> Result<Plan, StepError> {
+    let settings = &request.settings;
+    let release = release_of(settings);
+    let live = Live::read(world, &release).await?;
+    let seen = Seen { abandoned, ..look(world, settings, live, Some(run)).await? };
+    let outcome = judge(request, &seen);
+    let Some(live) = seen.live.as_ref().filter(|_| outcome.refusals.is_empty()) else {
+        return Err(outcome.refusals.into());
+    };
+    let stored = seen.stored.as_ref().map(|stored| &stored.origin);
+    let origin = origin_of(stored, &live.base, &request.target);
+    let Some(plan) = plan_of(run, request, &outcome, &origin, &seen) else { return Err(outcome.refusals.into()) };
+    for skipped in &outcome.selection.skipped {
+        tracing::info!("left out: {skipped}");
+    }
+    if plan.nodes.is_empty() {
+        tracing::info!(choice = %request.choice, target = %plan.target, "no node is left to move: nothing to do");
+    } else {
+        let inputs = RunInputs {
+            run: run.clone(),
+            set_values: request.user.values.clone(),
+            verification_pod: request.verification_text.clone(),
+        };
+        origin_store::write(&world.cluster, &release, &StoredOrigin { origin, inputs }).await?;
+        tracing::info!(
+            nodes = plan.nodes.len(),
+            waves = plan.wave_count(),
+            mode = %plan.mode,
+            from = %plan.origin,
+            to = %plan.target,
+            "planned"
+        );
+    }
+    plan_store::write(&world.cluster, &plan, &forecast::skipped(&outcome.selection.skipped)).await?;
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests;
