@@ -59,7 +59,8 @@
 {{- /* Argo's own containers take their security context from the controller's configuration, which may have none;
        Pod Security `restricted` would then refuse every step. */ -}}
 {{- define "klm.podSpecPatch" -}}
-{{- $patch := dict "terminationGracePeriodSeconds" (int64 .Values.stepPods.terminationGracePeriodSeconds) -}}
+{{- /* Argo passes a workflow's `automountServiceAccountToken` on only when it is false. */ -}}
+{{- $patch := dict "automountServiceAccountToken" true "terminationGracePeriodSeconds" (int64 .Values.stepPods.terminationGracePeriodSeconds) -}}
 {{- if .Values.stepPods.patchExecutor -}}
 {{- $locked := dict "allowPrivilegeEscalation" false "capabilities" (dict "drop" (list "ALL")) -}}
 {{- $_ := set $patch "initContainers" (list (dict "name" "init" "securityContext" $locked)) -}}

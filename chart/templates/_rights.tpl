@@ -172,9 +172,5 @@
 # klm-step: Events on nodes
 - apiGroups: [""]
   resources: ["events"]
-  verbs: ["create", "patch"]
-# klm-step: Events on nodes
-- apiGroups: ["events.k8s.io"]
-  resources: ["events"]
-  verbs: ["create", "patch"]
+  verbs: ["create"]
 {{- end }}

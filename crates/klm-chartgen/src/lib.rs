@@ -5,6 +5,7 @@
 pub mod engine;
 pub mod markdown;
 mod model;
+mod rights_page;
 mod schema;
 mod states;
 pub mod sync;
@@ -42,6 +43,7 @@ pub fn render(sources: &Sources) -> Result<Files> {
     files.insert("chart/values.yaml".into(), values_file::render()?);
     files.insert("chart/values.schema.json".into(), schema::render()?);
     files.insert("docs/states.md".into(), states::render());
+    files.insert("docs/rights.md".into(), rights_page::render());
     for (path, text) in &sources.documents {
         let text = markdown::rewrite(text).with_context(|| format!("{}", path.display()))?;
         files.insert(path.clone(), text);

@@ -33,7 +33,6 @@ fn table(name: &str) -> Result<String> {
         "parameters" => parameters(),
         "inputs" => inputs(),
         "states" => states(),
-        "rights" => rights(),
         _ => bail!("there is no table `{name}`"),
     })
 }
@@ -72,7 +71,8 @@ fn states() -> String {
     rows_of(["Status", "What is true"], rows)
 }
 
-fn rights() -> String {
+/// Every right of the steps.
+pub fn rights() -> String {
     let rows = RIGHTS.iter().map(|right| {
         let group = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
         let resources: Vec<_> = right.resources.iter().map(|resource| code(&format!("{resource}{group}"))).collect();

@@ -3,6 +3,7 @@
 //! A suite is a file in `tests/`; each of its tests is `#[tokio::test]` and `#[ignore = "needs a cluster: …"]`, and begins
 //! with [`Scene::open`]. `cargo xtask test cluster` gives each suite a cluster of its own and runs its tests one after another.
 
+pub mod fleet;
 mod scene;
 mod workflow;
 

@@ -287,8 +287,7 @@ pub const RIGHTS: &[Right] = &[
         "verify, rollback: why a verification pod doesn't start",
     ),
     // Where a person looks.
-    r(Place::NodeEvents, "", &["events"], &["create", "patch"], "klm-step: Events on nodes"),
-    r(Place::NodeEvents, "events.k8s.io", &["events"], &["create", "patch"], "klm-step: Events on nodes"),
+    r(Place::NodeEvents, "", &["events"], &["create"], "klm-step: Events on nodes"),
     // kata-deploy with `node-feature-discovery.enabled`: its objects, and the union of what its roles contain.
     nfd("", &["nodes"], &["get", "list", "watch", "patch", "update"]),
     nfd("", &["nodes/status"], &["get", "list", "patch", "update"]),
