@@ -16,9 +16,9 @@ pub fn admit(store: &Store, kind: &Kind, object: &mut Value) -> Answer<()> {
     }
     if kind.plural == "pods" {
         service_account_exists(store, kind, object)?;
+        default_pod(object);
         apply_runtime_class(store, kind, object)?;
         within_quota(store, kind, object)?;
-        default_pod(object);
     }
     if kind.plural == "jobs" {
         default_job(object);
@@ -34,7 +34,11 @@ fn admit_namespace(store: &Store, kind: &Kind, name: &str, namespace: &str) -> A
     if object::is_terminating(found) {
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
         let cause = format!("namespace {namespace} is being terminated");
-        return Err(ApiStatus::forbidden(kind, name, &why).because("NamespaceTerminating", cause));
+        return Err(ApiStatus::forbidden(kind, name, &why).because_of(
+            "NamespaceTerminating",
+            cause,
+            "metadata.namespace",
+        ));
     }
     Ok(())
 }
@@ -64,8 +68,9 @@ fn apply_runtime_class(store: &Store, kind: &Kind, pod: &mut Value) -> Answer<()
     for (key, value) in found["scheduling"]["nodeSelector"].as_object().into_iter().flatten() {
         let chosen = &pod["spec"]["nodeSelector"][key];
         if !chosen.is_null() && chosen != value {
+            let (theirs, ours) = (value.as_str().unwrap_or_default(), chosen.as_str().unwrap_or_default());
             return refuse(&format!(
-                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; pod.spec.nodeSelector[{key}] = {chosen}"
+                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {theirs}; pod.spec.nodeSelector[{key}] = {ours}"
             ));
         }
     }
@@ -104,8 +109,13 @@ fn within_quota(store: &Store, kind: &Kind, pod: &Value) -> Answer<()> {
         for resource in ["limits.cpu", "limits.memory", "requests.cpu", "requests.memory"] {
             let (part, what) = resource.split_once('.').unwrap_or_default();
             let states = |container: &Value| !container["resources"][part][what].is_null();
-            if !hard[resource].is_null() && !object::items(pod, "/spec/containers").iter().all(states) {
-                let why = format!("failed quota: {}: must specify {resource}", key.name);
+            let silent: Vec<&str> = object::items(pod, "/spec/containers")
+                .iter()
+                .filter(|container| !states(container))
+                .map(|container| object::text(container, "/name"))
+                .collect();
+            if !hard[resource].is_null() && !silent.is_empty() {
+                let why = format!("failed quota: {}: must specify {resource} for: {}", key.name, silent.join(","));
                 return Err(ApiStatus::forbidden(kind, object::name(pod), &why));
             }
         }

@@ -14,7 +14,8 @@ use super::{create, object, strategic};
 pub fn apply(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_>) -> Answer {
     let kind = key.kind();
     if request.field_manager.is_empty() {
-        return Err(ApiStatus::new(400, "metadata.fieldManager: Required value: is required for apply patch"));
+        let why = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+        return Err(ApiStatus::new(422, why));
     }
     if request.body.get("kind").is_none() || request.body.get("apiVersion").is_none() {
         return Err(ApiStatus::new(400, "invalid object type: apiVersion and kind are required for apply patch"));
@@ -29,17 +30,16 @@ pub fn apply(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_
     };
     let uid = object::uid(&old).to_owned();
     let owners = store.appliers.get(&uid).cloned().unwrap_or_default();
-    let conflicts: Vec<String> = leaves
+    let conflicts: Vec<(&str, String)> = leaves
         .iter()
         .filter(|(path, value)| old.pointer(path).is_some_and(|has| has != *value))
         .filter_map(|(path, _)| {
             let other = owners.get(path).filter(|owner| owner.as_str() != request.field_manager)?;
-            Some(format!("conflict with {other:?}: .{}", path.trim_start_matches('/').replace('/', ".")))
+            Some((other.as_str(), path.replace('/', ".")))
         })
         .collect();
     if !conflicts.is_empty() && !request.force {
-        let message = format!("Apply failed with {} conflict(s): {}", conflicts.len(), conflicts.join(", "));
-        return Err(ApiStatus::new(409, message).because("FieldManagerConflict", conflicts.join(", ")));
+        return Err(conflict(&conflicts));
     }
     let mut new = old.clone();
     for (path, owner) in &owners {
@@ -60,6 +60,28 @@ pub fn apply(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_
     let stored = update::store_over(store, key, door, new, request.dry_run)?;
     remember(store, &uid, leaves, request);
     Ok(stored)
+}
+
+/// The server's words for fields that another manager owns.
+fn conflict(conflicts: &[(&str, String)]) -> ApiStatus {
+    let causes: Vec<Value> = conflicts
+        .iter()
+        .map(|(owner, path)| json!({"reason": "FieldManagerConflict", "message": format!("conflict with {owner:?}"), "field": path}))
+        .collect();
+    let message = match conflicts {
+        [(owner, path)] => format!("Apply failed with 1 conflict: conflict with {owner:?}: {path}"),
+        several => {
+            let mut lines = Vec::new();
+            for chunk in several.chunk_by(|a, b| a.0 == b.0) {
+                lines.push(format!("conflicts with {:?}:", chunk[0].0));
+                lines.extend(chunk.iter().map(|(_, path)| format!("- {path}")));
+            }
+            format!("Apply failed with {} conflicts: {}", several.len(), lines.join("\n"))
+        }
+    };
+    let mut status = ApiStatus::new(409, message);
+    status.body["details"] = json!({"causes": causes});
+    status
 }
 
 fn remember(store: &mut Store, uid: &str, leaves: BTreeMap<String, Value>, request: &PatchRequest<'_>) {

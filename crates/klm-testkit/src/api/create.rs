@@ -44,7 +44,8 @@ pub fn create(store: &mut Store, kind: &'static Kind, namespace: &str, mut objec
     }
     object["apiVersion"] = json!(kind.api_version());
     object["kind"] = json!(kind.kind);
-    if kind.has_status_door() {
+    // A Node is the exception: its kubelet registers it together with its status.
+    if kind.has_status_door() && kind.plural != "nodes" {
         object.as_object_mut().expect("an object was checked above").remove("status");
     }
     move_string_data(kind, &mut object);
@@ -70,8 +71,11 @@ pub fn check_type(kind: &Kind, object: &Value) -> Answer<()> {
     if (version.is_empty() && name.is_empty()) || (version == kind.api_version() && name == kind.kind) {
         return Ok(());
     }
-    let expected = format!("{}, Kind={}", kind.api_version(), kind.kind);
-    let why = format!("the API version in the data ({version}, Kind={name}) does not match the expected {expected}");
+    let bare = kind.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+    let why = format!(
+        "{name} in version {version:?} cannot be handled as a {}: converting ({version}.{name}) to ({bare}.{}): unknown conversion",
+        kind.kind, kind.kind
+    );
     Err(ApiStatus::new(400, why))
 }
 

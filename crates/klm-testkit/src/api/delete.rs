@@ -49,16 +49,21 @@ impl DeleteOptions {
     /// Refuses an object that is not the one meant.
     pub fn check(&self, kind: &Kind, object: &Value) -> Answer<()> {
         let has = object::uid(object);
+        let differs = |what: &str, wanted: &str, has: &str, hint: &str| {
+            let why = format!(
+                "Operation cannot be fulfilled on {} {:?}: the {what} in the precondition ({wanted}) does not match the \
+                 {what} in record ({has}). The object might have been {hint}",
+                kind.kind,
+                object::name(object)
+            );
+            Err(ApiStatus::new(409, why))
+        };
         if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != has) {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {has}");
-            return Err(ApiStatus::conflict(kind, object::name(object), &why));
+            return differs("UID", uid, has, "deleted and then recreated");
         }
         let has = object::text(object, "/metadata/resourceVersion");
         if let Some(version) = self.resource_version.as_deref().filter(|version| *version != has) {
-            let why = format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {has}"
-            );
-            return Err(ApiStatus::conflict(kind, object::name(object), &why));
+            return differs("ResourceVersion", version, has, "modified");
         }
         Ok(())
     }

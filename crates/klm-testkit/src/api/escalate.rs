@@ -55,11 +55,18 @@ pub fn check(store: &Store, who: &Identity, before: Option<&Value>, key: &Key) -
         return Ok(());
     }
     let why = format!(
-        "user {:?} is attempting to grant RBAC permissions not currently held:\n{}",
+        "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
         who.user,
+        groups_of(&who.user),
         missing.join("\n")
     );
     Err(ApiStatus::forbidden(key.kind(), &key.name, &why))
+}
+
+/// The groups of a service account, as the server lists them.
+fn groups_of(user: &str) -> String {
+    let namespace = user.split(':').nth(2).unwrap_or_default();
+    format!("\"system:serviceaccounts\" \"system:serviceaccounts:{namespace}\" \"system:authenticated\"")
 }
 
 /// The permissions of the rules that the caller doesn't hold where they would apply.

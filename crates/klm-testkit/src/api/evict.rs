@@ -35,7 +35,11 @@ fn refuse_in_terminating_namespace(store: &Store, key: &Key) -> Answer<()> {
     }
     let why = format!("unable to create new content in namespace {} because it is being terminated", key.namespace);
     let cause = format!("namespace {} is being terminated", key.namespace);
-    Err(ApiStatus::forbidden(key.kind(), &key.name, &why).because("NamespaceTerminating", cause))
+    Err(ApiStatus::forbidden(key.kind(), &key.name, &why).because_of(
+        "NamespaceTerminating",
+        cause,
+        "metadata.namespace",
+    ))
 }
 
 fn ask_budgets(store: &mut Store, key: &Key, pod: &Value, dry_run: bool) -> Answer<()> {

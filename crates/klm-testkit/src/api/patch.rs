@@ -19,11 +19,11 @@ pub fn patch(store: &mut Store, key: &Key, door: Door, request: &PatchRequest<'_
     match request.content_type {
         "application/merge-patch+json" => json_patch::merge(&mut new, &request.body),
         "application/strategic-merge-patch+json" if kind.is_custom() => {
-            return Err(unsupported(kind, request));
+            return Err(unsupported(kind));
         }
         "application/strategic-merge-patch+json" => strategic::merge(&mut new, &request.body),
         "application/json-patch+json" => new = json_patch_of(kind, key, &old, &request.body)?,
-        _ => return Err(unsupported(kind, request)),
+        _ => return Err(unsupported(kind)),
     }
     // A resourceVersion in the patch is a precondition; one that is only carried along from the old object is not.
     if object::text(&request.body, "/metadata/resourceVersion").is_empty()
@@ -49,12 +49,12 @@ pub struct PatchRequest<'a> {
     pub force: bool,
 }
 
-fn unsupported(kind: &Kind, request: &PatchRequest<'_>) -> ApiStatus {
-    let why = format!(
-        "the body of the request was in an unknown format for {} - accepted media types include: \
-         application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml (got {:?})",
-        kind.plural, request.content_type
-    );
+fn unsupported(kind: &Kind) -> ApiStatus {
+    if !kind.is_custom() {
+        return ApiStatus::new(415, "415: Unsupported Media Type");
+    }
+    let why = "the body of the request was in an unknown format - accepted media types include: \
+               application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
     ApiStatus::new(415, why)
 }
 

@@ -164,7 +164,7 @@ impl FieldSelector {
                 return Err(ApiStatus::new(400, format!("invalid field selector: {part:?}")));
             };
             if !supported(kind).contains(&field) {
-                return Err(ApiStatus::new(400, format!("field label not supported: {field}")));
+                return Err(ApiStatus::new(400, unsupported(kind, field)));
             }
             terms.push((format!("/{}", field.replace('.', "/")), wanted, value.to_owned()));
         }
@@ -183,6 +183,14 @@ impl FieldSelector {
             (has == *value) == *wanted
         })
     }
+}
+
+/// Kinds with field labels of their own refuse in other words than the rest.
+fn unsupported(kind: &Kind, field: &str) -> String {
+    if matches!(kind.plural, "pods" | "nodes" | "events" | "secrets" | "namespaces" | "jobs") {
+        return format!("field label not supported: {field}");
+    }
+    format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
 }
 
 fn supported(kind: &Kind) -> &'static [&'static str] {

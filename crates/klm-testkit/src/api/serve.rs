@@ -197,9 +197,11 @@ fn shaped(call: &Call, object: Value) -> Value {
 
 fn eviction(store: &mut Store, call: &Call, key: &Key) -> Answer<Served> {
     let body = call.json()?;
-    let fits = body["kind"] == "Eviction" && body["apiVersion"] == "policy/v1" && object::name(&body) == key.name;
-    if !fits {
-        return Err(ApiStatus::new(400, "the body must be a policy/v1 Eviction that names the pod"));
+    if body["kind"] != "Eviction" || body["apiVersion"] != "policy/v1" {
+        return Err(ApiStatus::new(400, "the body must be a policy/v1 Eviction"));
+    }
+    if object::name(&body) != key.name {
+        return Err(ApiStatus::new(400, "name in URL does not match name in Eviction object"));
     }
     evict::evict(store, key, &body, call.is_dry_run()).map(created)
 }

@@ -66,6 +66,14 @@ impl ApiStatus {
         self
     }
 
+    /// Adds a machine-readable cause about a field.
+    #[must_use]
+    pub fn because_of(self, reason: &str, message: impl Into<String>, field: &str) -> Self {
+        let mut status = self.because(reason, message);
+        status.body["details"]["causes"][0]["field"] = json!(field);
+        status
+    }
+
     /// Asks the client to come back later.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {

@@ -94,9 +94,9 @@ fn merge_list(slot: &mut Value, changes: &[Value], key: &str) {
     if !slot.is_array() || changes.iter().any(|it| it["$patch"] == "replace") {
         *slot = Value::Array(Vec::new());
     }
-    let Some(list) = slot.as_array_mut() else {
-        return;
-    };
+    let Some(list) = slot.as_array_mut() else { return };
+    // New items come first, before those that were there: odd, and what the server does.
+    let mut new = 0;
     for change in changes {
         let at = list.iter().position(|item| item[key] == change[key]);
         match (change["$patch"].as_str(), at) {
@@ -108,7 +108,8 @@ fn merge_list(slot: &mut Value, changes: &[Value], key: &str) {
             (None, None) => {
                 let mut item = Value::Null;
                 merge(&mut item, change);
-                list.push(item);
+                list.insert(new, item);
+                new += 1;
             }
         }
     }

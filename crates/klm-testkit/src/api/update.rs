@@ -34,6 +34,18 @@ pub fn replace(store: &mut Store, key: &Key, door: Door, new: Value, dry_run: bo
         );
         return Err(ApiStatus::new(400, why));
     }
+    // Only in a PUT is the uid a precondition.
+    let has = store.find(key).map(|old| object::uid(old).to_owned()).unwrap_or_default();
+    let expects = object::uid(&new);
+    if !expects.is_empty() && !has.is_empty() && expects != has {
+        let Key { plural, namespace, name } = key;
+        let scope = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{plural}/{scope}{name}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {expects}, UID in object meta: {has}"
+        );
+        return Err(ApiStatus::conflict(key.kind(), &key.name, &why));
+    }
     store_over(store, key, door, new, dry_run)
 }
 
@@ -48,8 +60,8 @@ pub fn store_over(store: &mut Store, key: &Key, door: Door, mut new: Value, dry_
     }
     let (has, expects) = (object::uid(&old), object::uid(&new));
     if !expects.is_empty() && expects != has {
-        let why = format!("Precondition failed: UID in precondition: {expects}, UID in object meta: {has}");
-        return Err(ApiStatus::conflict(kind, &key.name, &why));
+        let why = format!("metadata.uid: Invalid value: {expects:?}: field is immutable");
+        return Err(ApiStatus::invalid(kind, &key.name, &why));
     }
     object::drop_nulls(&mut new);
     create::move_string_data(kind, &mut new);

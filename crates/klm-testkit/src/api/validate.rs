@@ -43,14 +43,17 @@ pub fn check(kind: &Kind, object: &Value) -> Answer<()> {
     if !name_is_fine {
         return refuse(format!(
             "metadata.name: Invalid value: {name:?}: a lowercase RFC 1123 subdomain must consist of lower case \
-             alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"
+             alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
+             validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
         ));
     }
     for (key, value) in object["metadata"]["labels"].as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or("\u{0}");
         if !is_qualified(key) || !(value.is_empty() || is_label_name(value)) {
             return refuse(format!(
-                "metadata.labels: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.' (key {key:?})"
+                "metadata.labels: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric \
+                 characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or \
+                 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
             ));
         }
     }
@@ -92,7 +95,9 @@ fn check_event(kind: &Kind, event: &Value) -> Answer<()> {
         return refuse("involvedObject.namespace: Invalid value: \"\": does not match event.namespace");
     }
     if !involved.is_empty() && involved != home {
-        return refuse("involvedObject.namespace: Invalid value: does not match event.namespace");
+        return refuse(&format!(
+            "involvedObject.namespace: Invalid value: {involved:?}: does not match event.namespace"
+        ));
     }
     if !event["eventTime"].is_null() {
         for field in ["reportingComponent", "reportingInstance", "action", "reason"] {
@@ -118,16 +123,15 @@ pub fn check_immutable(kind: &Kind, old: &Value, new: &Value) -> Answer<()> {
         "secrets" => &["/type"],
         _ => &[],
     };
-    let frozen = old["immutable"] == true;
-    let data: &[&str] = if frozen { &["/data", "/binaryData", "/immutable"] } else { &[] };
-    for field in fields.iter().chain(data) {
+    let refuse = |why: String| Err(ApiStatus::invalid(kind, object::name(old), &why));
+    if old["immutable"] == true && (old["data"] != new["data"] || old["immutable"] != new["immutable"]) {
+        return refuse("data: Forbidden: field is immutable when `immutable` is set".to_owned());
+    }
+    for field in fields {
         if old.pointer(field) != new.pointer(field) {
             let path = field.trim_start_matches('/').replace('/', ".");
-            return Err(ApiStatus::invalid(
-                kind,
-                object::name(old),
-                &format!("{path}: Invalid value: field is immutable"),
-            ));
+            let value = new.pointer(field).unwrap_or(&Value::Null);
+            return refuse(format!("{path}: Invalid value: {value}: field is immutable"));
         }
     }
     Ok(())

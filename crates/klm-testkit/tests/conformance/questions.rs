@@ -1,0 +1,499 @@
+//! What is asked: everything that our clients rely on or can trip over.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::probe::Probe;
+
+const NS: &str = "/api/v1/namespaces/conformance";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const JSON_PATCH: &str = "application/json-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// Asks everything, each chapter on objects of its own.
+pub async fn ask_all(probe: &mut Probe) {
+    probe.prepare(Method::POST, "/api/v1/namespaces", json!({"metadata": {"name": "conformance"}})).await;
+    probe.prepare(Method::POST, &format!("{NS}/serviceaccounts"), json!({"metadata": {"name": "default"}})).await;
+    creating(probe).await;
+    updating(probe).await;
+    patching(probe).await;
+    workloads(probe).await;
+    applying(probe).await;
+    deleting(probe).await;
+    listing(probe).await;
+    immutable_fields(probe).await;
+    events(probe).await;
+    admission(probe).await;
+    evicting(probe).await;
+    rights(probe).await;
+    escalation(probe).await;
+}
+
+fn map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})
+}
+
+async fn creating(probe: &mut Probe) {
+    probe.about("creating");
+    let maps = format!("{NS}/configmaps");
+    probe.ask(Method::POST, &maps, map("made-1"), &["/kind", "/metadata/namespace", "/data"]).await;
+    probe.ask(Method::POST, &maps, map("made-1"), &[]).await;
+    probe.ask(Method::POST, &maps, json!({"metadata": {}}), &[]).await;
+    probe.ask(Method::POST, &maps, map("Not_A_Name"), &[]).await;
+    probe.ask(Method::POST, &maps, json!({"metadata": {"name": "made-2", "labels": {"a": "b c"}}}), &[]).await;
+    probe.ask(Method::POST, &maps, json!({"metadata": {"name": "made-3", "namespace": "other"}}), &[]).await;
+    probe
+        .ask(Method::POST, &maps, json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "made-4"}}), &[])
+        .await;
+    probe.ask(Method::POST, "/api/v1/namespaces/absent/configmaps", map("made-5"), &[]).await;
+    probe.ask(Method::POST, &format!("{maps}?dryRun=All"), map("made-6"), &["/metadata/name"]).await;
+    probe.ask(Method::GET, &format!("{maps}/made-6"), Value::Null, &[]).await;
+    let secret = json!({"metadata": {"name": "made-7"}, "stringData": {"a": "b"}});
+    probe.ask(Method::POST, &format!("{NS}/secrets"), secret, &["/type", "/data", "/stringData"]).await;
+    let node = json!({"metadata": {"name": "made-8"}, "status": {"phase": "Terminated"}});
+    probe.ask(Method::POST, "/api/v1/nodes", node, &["/status/phase", "/metadata/generation"]).await;
+}
+
+async fn updating(probe: &mut Probe) {
+    probe.about("updating");
+    let path = format!("{NS}/configmaps/updated-1");
+    let first = probe.prepare(Method::POST, &format!("{NS}/configmaps"), map("updated-1")).await;
+    let mut second = first.clone();
+    second["data"]["a"] = json!("2");
+    probe.ask(Method::PUT, &path, second.clone(), &["/data"]).await;
+    second["data"]["a"] = json!("3");
+    probe.ask(Method::PUT, &path, second, &[]).await;
+    probe.ask(Method::PUT, &path, map("updated-1"), &["/data"]).await;
+    probe.ask(Method::PUT, &path, map("another"), &[]).await;
+    probe
+        .ask(Method::PUT, &format!("{NS}/configmaps/absent"), json!({"metadata": {"name": "absent", "uid": "x"}}), &[])
+        .await;
+    let other = json!({"metadata": {"uid": "00000000-0000-4000-8000-000000000000"}, "data": {"a": "4"}});
+    probe.hide(&first["metadata"]["uid"], "<uid>");
+    probe.ask(Method::PATCH, &path, other, &[]).await;
+    let mut strange = map("updated-1");
+    strange["metadata"]["uid"] = json!("00000000-0000-4000-8000-000000000000");
+    probe.ask(Method::PUT, &path, strange, &[]).await;
+    let stale = json!({"metadata": {"resourceVersion": first["metadata"]["resourceVersion"]}, "data": {"a": "4"}});
+    probe.ask(Method::PATCH, &path, stale, &[]).await;
+    let before = probe.prepare(Method::GET, &path, Value::Null).await;
+    let after = probe.prepare(Method::PATCH, &path, json!({"data": {"a": "1"}})).await;
+    assert_eq!(before["metadata"]["resourceVersion"], after["metadata"]["resourceVersion"], "nothing changed");
+}
+
+async fn patching(probe: &mut Probe) {
+    probe.about("patching");
+    let path = "/api/v1/nodes/patched-1";
+    probe
+        .prepare(Method::POST, "/api/v1/nodes", json!({"metadata": {"name": "patched-1", "labels": {"pool": "kata"}}}))
+        .await;
+    let fields = ["/spec", "/metadata/labels", "/metadata/annotations"];
+    let taint = |key: &str| json!({"key": key, "value": "x", "effect": "NoSchedule"});
+    probe.patch(STRATEGIC, path, json!({"spec": {"unschedulable": true, "taints": [taint("one")]}}), &fields).await;
+    probe.patch(STRATEGIC, path, json!({"spec": {"taints": [taint("two")]}}), &fields).await;
+    probe
+        .ask(
+            Method::PATCH,
+            path,
+            json!({"spec": {"taints": null, "unschedulable": null}, "metadata": {"labels": {"pool": null, "b": "1"}}}),
+            &fields,
+        )
+        .await;
+    let condition = |kind: &str, status: &str| json!({"status": {"conditions": [{"type": kind, "status": status}]}});
+    for (kind, status) in [("Ready", "True"), ("DiskPressure", "False"), ("Ready", "False")] {
+        probe.prepare_status(STRATEGIC, &format!("{path}/status"), condition(kind, status)).await;
+    }
+    probe
+        .ask(
+            Method::GET,
+            path,
+            Value::Null,
+            &["/status/conditions/0/type", "/status/conditions/0/status", "/status/conditions/1/type"],
+        )
+        .await;
+    probe.patch(STRATEGIC, path, json!({"status": {"phase": "Terminated"}}), &["/status/phase"]).await;
+    let test = |value: &str| json!([{"op": "test", "path": "/metadata/labels/b", "value": value}, {"op": "add", "path": "/metadata/annotations", "value": {"x": "y"}}]);
+    probe.patch(JSON_PATCH, path, test("2"), &[]).await;
+    probe.patch(JSON_PATCH, path, test("1"), &fields).await;
+    probe.patch(JSON_PATCH, path, json!([{"op": "remove", "path": "/metadata/labels/absent"}]), &[]).await;
+    probe.patch("application/json", path, json!({}), &[]).await;
+    probe.patch(STRATEGIC, "/api/v1/nodes/absent", json!({}), &[]).await;
+    let delete = json!({"metadata": {"labels": {"$patch": "replace", "c": "3"}}});
+    probe.patch(STRATEGIC, path, delete, &["/metadata/labels"]).await;
+}
+
+async fn workloads(probe: &mut Probe) {
+    probe.about("generations of workloads");
+    let sets = "/apis/apps/v1/namespaces/conformance/daemonsets";
+    let template = |image: &str| json!({"metadata": {"labels": {"name": "kd"}}, "spec": {"containers": [{"name": "main", "image": image}]}});
+    let set = json!({"metadata": {"name": "kd"}, "spec": {"selector": {"matchLabels": {"name": "kd"}}, "template": template("x:1")}});
+    let fields = ["/metadata/generation", "/metadata/annotations"];
+    probe.ask(Method::POST, sets, set, &fields).await;
+    let path = format!("{sets}/kd");
+    probe
+        .ask(
+            Method::PATCH,
+            &path,
+            json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}}),
+            &fields,
+        )
+        .await;
+    probe.patch(STRATEGIC, &path, json!({"spec": {"template": template("x:2")}}), &fields).await;
+    probe.ask(Method::PATCH, &path, json!({"metadata": {"labels": {"a": "b"}}}), &fields).await;
+    probe.ask_code(Method::PATCH, &path, json!({"spec": {"selector": {"matchLabels": {"name": "other"}}}})).await;
+    let job = json!({"metadata": {"name": "once"}, "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "x"}]}}}});
+    let jobs = "/apis/batch/v1/namespaces/conformance/jobs";
+    probe
+        .ask(
+            Method::POST,
+            jobs,
+            job,
+            &["/spec/backoffLimit", "/spec/parallelism", "/spec/completions", "/metadata/generation"],
+        )
+        .await;
+    probe
+        .ask_code(
+            Method::PATCH,
+            &format!("{jobs}/once"),
+            json!({"spec": {"template": {"spec": {"restartPolicy": "OnFailure"}}}}),
+        )
+        .await;
+    probe.ask(Method::PATCH, &format!("{jobs}/once"), json!({"status": {"active": 7}}), &["/status/active"]).await;
+}
+
+async fn applying(probe: &mut Probe) {
+    probe.about("server-side apply");
+    let path = format!("{NS}/configmaps/applied-1");
+    let body =
+        |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied-1"}, "data": data});
+    probe.patch(APPLY, &path, body(json!({"a": "1"})), &[]).await;
+    probe.patch(APPLY, &format!("{path}?fieldManager=one"), body(json!({"a": "1", "b": "1"})), &["/data"]).await;
+    probe.patch(APPLY, &format!("{path}?fieldManager=two"), body(json!({"c": "2"})), &["/data"]).await;
+    probe.patch(APPLY, &format!("{path}?fieldManager=two"), body(json!({"a": "2"})), &[]).await;
+    probe.patch(APPLY, &format!("{path}?fieldManager=two&force=true"), body(json!({"a": "2"})), &["/data"]).await;
+    probe.patch(APPLY, &format!("{path}?fieldManager=one"), body(json!({"b": "2"})), &["/data"]).await;
+}
+
+async fn deleting(probe: &mut Probe) {
+    probe.about("deleting");
+    let maps = format!("{NS}/configmaps");
+    probe.ask(Method::DELETE, &format!("{maps}/absent"), Value::Null, &[]).await;
+    let mut held = map("deleted-1");
+    held["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    let stored = probe.prepare(Method::POST, &maps, held).await;
+    probe.hide(&stored["metadata"]["uid"], "<uid>");
+    let path = format!("{maps}/deleted-1");
+    let precise = |uid: &Value| json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}});
+    probe.ask(Method::DELETE, &path, precise(&json!("other")), &[]).await;
+    probe.ask(Method::DELETE, &path, precise(&stored["metadata"]["uid"]), &["/kind", "/metadata/finalizers"]).await;
+    let held = probe.prepare(Method::GET, &path, Value::Null).await;
+    assert!(!held["metadata"]["deletionTimestamp"].is_null());
+    probe.ask(Method::PATCH, &path, json!({"metadata": {"finalizers": null}}), &["/kind"]).await;
+    probe.ask(Method::GET, &path, Value::Null, &[]).await;
+    let stored = probe.prepare(Method::POST, &maps, map("deleted-2")).await;
+    let stale = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"resourceVersion": "1"}});
+    probe.hide(&stored["metadata"]["resourceVersion"], "<version>");
+    probe.ask(Method::DELETE, &format!("{maps}/deleted-2"), stale, &[]).await;
+    probe
+        .ask(
+            Method::DELETE,
+            &format!("{maps}/deleted-2"),
+            Value::Null,
+            &["/kind", "/status", "/details/name", "/details/kind"],
+        )
+        .await;
+}
+
+async fn listing(probe: &mut Probe) {
+    probe.about("listing");
+    for (name, pool) in [("listed-1", "a"), ("listed-2", "a"), ("listed-3", "b")] {
+        let mut new = map(name);
+        new["metadata"]["labels"] = json!({"pool": pool, "chapter": "listing"});
+        probe.prepare(Method::POST, &format!("{NS}/configmaps"), new).await;
+    }
+    let names =
+        ["/kind", "/items/0/kind", "/items/0/metadata/name", "/items/1/metadata/name", "/items/2/metadata/name"];
+    for selector in [
+        "chapter=listing",
+        "chapter=listing,pool!=a",
+        "pool in (a,b),pool notin (a)",
+        "chapter,!pool",
+        "pool%3Da,absent!=x",
+    ] {
+        let query = selector.replace(' ', "%20");
+        probe.ask(Method::GET, &format!("{NS}/configmaps?labelSelector={query}"), Value::Null, &names).await;
+    }
+    for malformed in ["pool%20in%20a", "pool=a%20b", "%3Db"] {
+        probe.ask_code(Method::GET, &format!("{NS}/configmaps?labelSelector={malformed}"), Value::Null).await;
+    }
+    let first = probe
+        .ask(
+            Method::GET,
+            &format!("{NS}/configmaps?labelSelector=chapter&limit=2"),
+            Value::Null,
+            &["/items/1/metadata/name", "/items/2", "/metadata/remainingItemCount"],
+        )
+        .await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    probe.hide(&first["metadata"]["continue"], "<continue>");
+    probe
+        .ask(
+            Method::GET,
+            &format!("{NS}/configmaps?labelSelector=chapter&limit=2&continue={token}"),
+            Value::Null,
+            &["/items/0/metadata/name", "/items/1", "/metadata/continue"],
+        )
+        .await;
+    probe.ask(Method::GET, &format!("{NS}/configmaps?fieldSelector=metadata.name=listed-2"), Value::Null, &names).await;
+    probe.ask(Method::GET, &format!("{NS}/configmaps?fieldSelector=data.a=1"), Value::Null, &[]).await;
+    probe.ask(Method::GET, "/api/v1/pods?fieldSelector=spec.runtimeClassName=x", Value::Null, &[]).await;
+    probe
+        .ask(
+            Method::GET,
+            "/api/v1/nodes?fieldSelector=spec.unschedulable=false&labelSelector=absent",
+            Value::Null,
+            &["/kind", "/items"],
+        )
+        .await;
+    let partial = ["/kind", "/apiVersion", "/items/0/kind", "/items/0/metadata/name", "/items/0/data"];
+    probe
+        .ask(Method::GET, &format!("{NS}/configmaps?labelSelector=pool=b&pretty=partial"), Value::Null, &partial)
+        .await;
+    probe.ask(Method::GET, "/apis/batch/v1/namespaces/absent/jobs", Value::Null, &["/kind", "/items"]).await;
+}
+
+async fn immutable_fields(probe: &mut Probe) {
+    probe.about("fields that can't change");
+    let class = json!({"metadata": {"name": "frozen-1"}, "handler": "one"});
+    probe.prepare(Method::POST, "/apis/node.k8s.io/v1/runtimeclasses", class).await;
+    probe.ask(Method::PATCH, "/apis/node.k8s.io/v1/runtimeclasses/frozen-1", json!({"handler": "two"}), &[]).await;
+    let mut frozen = map("frozen-2");
+    frozen["immutable"] = json!(true);
+    probe.prepare(Method::POST, &format!("{NS}/configmaps"), frozen).await;
+    probe.ask(Method::PATCH, &format!("{NS}/configmaps/frozen-2"), json!({"data": {"a": "2"}}), &["/code"]).await;
+    probe.prepare(Method::POST, &format!("{NS}/secrets"), json!({"metadata": {"name": "frozen-3"}})).await;
+    probe.ask(Method::PATCH, &format!("{NS}/secrets/frozen-3"), json!({"type": "other"}), &["/code"]).await;
+}
+
+async fn events(probe: &mut Probe) {
+    probe.about("events");
+    let event = |name: &str, involved: Value| json!({"metadata": {"name": name}, "involvedObject": involved, "reason": "Tested", "message": "m", "type": "Normal"});
+    let node = json!({"kind": "Node", "name": "worker-1", "apiVersion": "v1"});
+    probe
+        .ask(
+            Method::POST,
+            "/api/v1/namespaces/default/events",
+            event("about-a-node", node.clone()),
+            &["/involvedObject/name"],
+        )
+        .await;
+    probe.ask(Method::POST, &format!("{NS}/events"), event("about-a-node", node.clone()), &["/code"]).await;
+    let pod = json!({"kind": "Pod", "name": "x", "namespace": "default", "apiVersion": "v1"});
+    probe.ask(Method::POST, &format!("{NS}/events"), event("elsewhere", pod), &["/code"]).await;
+    let mut modern = event("modern", node);
+    modern["eventTime"] = json!("2026-03-02T08:00:00.000000Z");
+    probe.ask_code(Method::POST, "/api/v1/namespaces/default/events", modern.clone()).await;
+    modern["reportingComponent"] = json!("example.org/klm");
+    modern["reportingInstance"] = json!("klm-1");
+    modern["action"] = json!("Test");
+    probe.ask(Method::POST, "/api/v1/namespaces/default/events", modern, &["/action"]).await;
+}
+
+fn pod(name: &str, spec: Value) -> Value {
+    let mut pod = json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": {"containers": [{"name": "main", "image": "x"}]}});
+    for (key, value) in spec.as_object().unwrap() {
+        pod["spec"][key] = value.clone();
+    }
+    pod
+}
+
+async fn admission(probe: &mut Probe) {
+    probe.about("what is added to a pod, or refused");
+    let pods = format!("{NS}/pods");
+    let fields = [
+        "/spec/restartPolicy",
+        "/spec/serviceAccountName",
+        "/spec/tolerations",
+        "/status/phase",
+        "/spec/terminationGracePeriodSeconds",
+    ];
+    probe.ask(Method::POST, &pods, pod("plain", json!({})), &fields).await;
+    probe
+        .ask(
+            Method::POST,
+            &pods,
+            pod("tolerant", json!({"tolerations": [{"operator": "Exists"}]})),
+            &["/spec/tolerations"],
+        )
+        .await;
+    probe.ask(Method::POST, &pods, pod("classless", json!({"runtimeClassName": "absent"})), &[]).await;
+    probe.ask(Method::POST, &pods, pod("stranger", json!({"serviceAccountName": "absent"})), &[]).await;
+    let class = json!({"metadata": {"name": "selective"}, "handler": "h", "overhead": {"podFixed": {"memory": "160Mi"}},
+        "scheduling": {"nodeSelector": {"kata": "true"}, "tolerations": [{"key": "k", "operator": "Exists"}]}});
+    probe.prepare(Method::POST, "/apis/node.k8s.io/v1/runtimeclasses", class).await;
+    let fields = ["/spec/nodeSelector", "/spec/overhead", "/spec/tolerations/0", "/spec/tolerations/2"];
+    probe.ask(Method::POST, &pods, pod("selected", json!({"runtimeClassName": "selective"})), &fields).await;
+    probe
+        .ask(
+            Method::POST,
+            &pods,
+            pod("torn", json!({"runtimeClassName": "selective", "nodeSelector": {"kata": "false"}})),
+            &[],
+        )
+        .await;
+    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"limits.memory": "1Gi"}}});
+    probe.prepare(Method::POST, "/api/v1/namespaces", json!({"metadata": {"name": "conformance-quota"}})).await;
+    probe
+        .prepare(
+            Method::POST,
+            "/api/v1/namespaces/conformance-quota/serviceaccounts",
+            json!({"metadata": {"name": "default"}}),
+        )
+        .await;
+    probe.prepare(Method::POST, "/api/v1/namespaces/conformance-quota/resourcequotas", quota).await;
+    probe
+        .prepare(
+            Method::PATCH,
+            "/api/v1/namespaces/conformance-quota/resourcequotas/few/status",
+            json!({"status": {"hard": {"limits.memory": "1Gi"}, "used": {"limits.memory": "0"}}}),
+        )
+        .await;
+    probe.ask(Method::POST, "/api/v1/namespaces/conformance-quota/pods", pod("heavy", json!({})), &[]).await;
+}
+
+async fn evicting(probe: &mut Probe) {
+    probe.about("evicting");
+    let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    let mut uids = Vec::new();
+    for name in ["free", "guarded", "twice", "lagging", "odd", "sick", "done"] {
+        let stored =
+            probe.prepare(Method::POST, &format!("{NS}/pods"), pod(name, json!({"nodeName": "worker-1"}))).await;
+        let mut status = running.clone();
+        if name == "sick" {
+            status["status"]["conditions"][0]["status"] = json!("False");
+        }
+        if name == "done" {
+            status["status"]["phase"] = json!("Succeeded");
+        }
+        probe.prepare(Method::PATCH, &format!("{NS}/pods/{name}/status"), status).await;
+        uids.push(stored["metadata"]["uid"].clone());
+    }
+    probe.hide(&uids[0], "<uid of free>");
+    let budget = |name: &str, app: &str| json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": app}}}});
+    let budgets = "/apis/policy/v1/namespaces/conformance/poddisruptionbudgets";
+    for (name, app, status) in [
+        (
+            "full",
+            "guarded",
+            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}),
+        ),
+        (
+            "first",
+            "twice",
+            json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
+        ),
+        (
+            "second",
+            "twice",
+            json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
+        ),
+        (
+            "behind",
+            "lagging",
+            json!({"observedGeneration": 0, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
+        ),
+        (
+            "enough",
+            "sick",
+            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 2}),
+        ),
+        (
+            "finished",
+            "done",
+            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 1, "expectedPods": 1}),
+        ),
+    ] {
+        probe.prepare_budget(budgets, budget(name, app), status).await;
+    }
+    let evict = |name: &str, options: Value| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": "conformance"}, "deleteOptions": options});
+    let path = |name: &str| format!("{NS}/pods/{name}/eviction");
+    probe.ask(Method::POST, &path("absent"), evict("absent", json!({})), &[]).await;
+    probe.ask(Method::POST, &path("free"), evict("free", json!({"preconditions": {"uid": "other"}})), &[]).await;
+    probe.ask(Method::POST, &path("free"), evict("free", json!({"dryRun": ["All"]})), &["/kind", "/status"]).await;
+    probe.ask(Method::GET, &format!("{NS}/pods/free"), Value::Null, &["/metadata/deletionTimestamp"]).await;
+    for name in ["guarded", "twice", "lagging", "sick", "done", "free"] {
+        probe.ask(Method::POST, &path(name), evict(name, json!({})), &["/kind", "/status"]).await;
+    }
+    probe.ask(Method::POST, &path("guarded"), evict("other", json!({})), &["/code"]).await;
+    probe.ask(Method::GET, &format!("{NS}/pods/free"), Value::Null, &["/metadata/deletionGracePeriodSeconds"]).await;
+    probe.prepare(Method::POST, "/api/v1/namespaces", json!({"metadata": {"name": "conformance-end"}})).await;
+    probe
+        .prepare(
+            Method::POST,
+            "/api/v1/namespaces/conformance-end/serviceaccounts",
+            json!({"metadata": {"name": "default"}}),
+        )
+        .await;
+    probe
+        .prepare(Method::POST, "/api/v1/namespaces/conformance-end/pods", pod("last", json!({"nodeName": "worker-1"})))
+        .await;
+    probe.prepare(Method::PATCH, "/api/v1/namespaces/conformance-end/pods/last/status", running).await;
+    probe.ask(Method::DELETE, "/api/v1/namespaces/conformance-end", Value::Null, &["/kind", "/status/phase"]).await;
+    let mut last = evict("last", json!({}));
+    last["metadata"]["namespace"] = json!("conformance-end");
+    probe.ask(Method::POST, "/api/v1/namespaces/conformance-end/pods/last/eviction", last, &[]).await;
+    probe.ask(Method::POST, "/api/v1/namespaces/conformance-end/configmaps", map("late"), &[]).await;
+}
+
+fn rules(verbs: Value) -> Vec<Value> {
+    let subjects = json!([{"kind": "ServiceAccount", "name": "reader", "namespace": "conformance"}]);
+    vec![
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "conformance"}, "rules": [
+            {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]},
+            {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles", "roles", "rolebindings"], "verbs": verbs},
+        ]}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "conformance"}, "subjects": subjects,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "conformance"}}),
+    ]
+}
+
+async fn rights(probe: &mut Probe) {
+    probe.about("rights");
+    let rules = rules(json!(["create"]));
+    probe.prepare(Method::POST, "/apis/rbac.authorization.k8s.io/v1/clusterroles", rules[0].clone()).await;
+    probe.prepare(Method::POST, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", rules[1].clone()).await;
+    probe.settle().await;
+    let who = Some(("reader", rules.as_slice()));
+    for (method, path) in [
+        (Method::GET, "/api/v1/nodes/patched-1"),
+        (Method::GET, "/api/v1/nodes/absent"),
+        (Method::GET, "/api/v1/nodes"),
+        (Method::PATCH, "/api/v1/nodes/patched-1"),
+        (Method::GET, "/api/v1/namespaces/conformance"),
+        (Method::GET, "/api/v1/namespaces/conformance/pods"),
+        (Method::GET, "/apis/apps/v1/namespaces/conformance/daemonsets/x"),
+        (Method::POST, "/api/v1/namespaces/conformance/pods/plain/eviction"),
+        (Method::DELETE, "/apis/batch/v1/namespaces/conformance/jobs"),
+        (Method::GET, "/version"),
+    ] {
+        let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        let body = if method == Method::GET { Value::Null } else { json!({}) };
+        probe.ask_as(who, method, path, kind, body, &[]).await;
+    }
+}
+
+async fn escalation(probe: &mut Probe) {
+    probe.about("granting");
+    let rules = rules(json!(["create"]));
+    let who = Some(("reader", rules.as_slice()));
+    let role = |name: &str, verb: &str| json!({"metadata": {"name": name}, "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": [verb]}]});
+    for (name, verb) in [("granted-1", "get"), ("granted-2", "patch")] {
+        let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+        probe.ask_as(who, Method::POST, path, "application/json", role(name, verb), &[]).await;
+    }
+    probe.prepare(Method::POST, "/apis/rbac.authorization.k8s.io/v1/clusterroles", role("granted-3", "patch")).await;
+    let binding = json!({"metadata": {"name": "granted"}, "subjects": [],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "granted-3"}});
+    let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/conformance/rolebindings";
+    probe.ask_as(who, Method::POST, path, "application/json", binding, &[]).await;
+}
