@@ -21,7 +21,6 @@ mod pki;
 pub mod preflight;
 pub mod process;
 pub mod run;
-pub mod simulated;
 pub mod tools;
 pub mod up;
 pub mod utils;

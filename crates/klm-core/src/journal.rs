@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::node::Taint;
 
 /// The run that a record, a plan or a lock belongs to: an Argo Workflow.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunId {
     /// The Workflow's namespace.
     pub namespace: String,

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod observe;
 pub mod origin_store;
 pub mod plan_store;
+pub mod run;
 pub mod signals;
 pub mod steps;
 #[cfg(test)]

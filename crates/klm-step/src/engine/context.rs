@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use klm_core::helm_command::{Change, Chart, ReleaseRef, history_max};
 use klm_core::journal::RunId;
 use klm_core::origin::{Origin, RunInputs};
-use klm_core::plan::Mode;
+use klm_core::plan::{Mode, Plan};
 use klm_core::refusal::Refusal;
 use klm_core::settings::Settings;
 use klm_core::standing::Purpose;
@@ -118,6 +118,14 @@ impl<'a> Run<'a> {
         }))
     }
 
+    /// The same with what a plan has settled.
+    pub fn follow(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        self.target = Version::parse(&plan.target).context("failed to read the plan's target version")?;
+        self.mode = plan.mode;
+        self.base_revision = plan.base_revision;
+        Ok(())
+    }
+
     /// The version in that direction.
     pub fn version(&self, aim: Aim) -> anyhow::Result<Version> {
         match aim {
@@ -142,6 +150,19 @@ impl<'a> Run<'a> {
     pub async fn chart(&self, aim: Aim) -> anyhow::Result<Chart> {
         let version = self.version(aim)?.to_string();
         Ok(self.world.helm.chart(&self.settings.kata_deploy_chart, &version).await?)
+    }
+
+    /// Fetches the charts that this step will need, so that a registry that is down costs nothing later. In daemonset
+    /// mode the release moves in the first item alone.
+    pub async fn fetch_charts(&self, item: usize) -> anyhow::Result<()> {
+        let moves = self.mode == Mode::Job || item == 1;
+        if moves {
+            self.chart(Aim::Target).await?;
+        }
+        if moves && self.mode == Mode::Daemonset && self.origin.armed.is_none() {
+            self.chart(Aim::Origin).await?;
+        }
+        Ok(())
     }
 
     /// The common part of a call that makes a revision.

@@ -5,6 +5,7 @@ pub mod context;
 mod daemonset;
 mod drain;
 pub mod each;
+pub mod inherit;
 mod job;
 mod marks;
 pub mod record;
@@ -16,5 +17,6 @@ pub mod wave;
 
 pub use context::{Aim, Run};
 pub use release::Unmoved;
+pub use restore::chart_version;
 pub use take_back::TakenBack;
 pub use wave::Wave;

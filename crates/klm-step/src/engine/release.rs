@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use klm_core::helm_command::{self, Change, HelmCommand};
+use klm_core::helm_command::{self, Change, Chart, HelmCommand};
 use klm_core::journal::RunId;
 use klm_core::release::{Revision, Status};
 use klm_core::standing::{Purpose, Standing, armed_by, standing};
@@ -21,6 +21,9 @@ pub struct Unmoved(pub String);
 
 /// Moves that follow on each other: put right, arm, upgrade, and a look at what came of it; with room for one repetition.
 const MOVES: usize = 6;
+
+/// A rollback takes its chart from the revision.
+const NO_CHART: Chart = Chart { reference: String::new(), version: None };
 
 /// Before a call is repeated that found no way to the API server.
 const PAUSE: Duration = Duration::from_secs(15);
@@ -136,7 +139,8 @@ impl Run<'_> {
         last.is_some_and(|last| chart_version(&last.chart) == self.origin.chart_version && !left(last))
     }
 
-    fn all_runs(&self) -> impl Iterator<Item = &RunId> {
+    /// This run and those that it carries on.
+    pub(super) fn all_runs(&self) -> impl Iterator<Item = &RunId> {
         std::iter::once(&self.id).chain(&self.heir_of)
     }
 
@@ -147,15 +151,21 @@ impl Run<'_> {
 
     async fn go_home(&self, history: &[Revision]) -> Result<(), MoveError> {
         let armed = self.origin.armed.or_else(|| self.armed(history));
-        let chart = self.chart(Aim::Origin).await?;
-        let change = self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history.len());
         let known = |number: &u64| history.iter().any(|revision| revision.revision == *number);
+        let change = |chart| self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history.len());
         let command = match armed.filter(known) {
-            Some(armed) => helm_command::rollback(&change, armed),
+            Some(armed) => helm_command::rollback(&change(NO_CHART), armed),
             // Pruned from Helm's history: made again from what was recorded.
-            None => self.origin_again(&change)?,
+            None => self.origin_again(&change(self.chart(Aim::Origin).await?))?,
         };
         Ok(self.make_revision(&command).await?)
+    }
+
+    /// Makes a release that is at the origin already keep its pods until they are deleted.
+    pub async fn arm(&self, revisions: usize) -> anyhow::Result<()> {
+        let chart = self.chart(Aim::Origin).await?;
+        let change = self.change(chart, Purpose::Arm, &format!("{}: OnDelete", self.origin.chart_version), revisions);
+        Ok(self.make_revision(&helm_command::arm(&change)).await?)
     }
 
     /// The origin as a new revision, in daemonset mode.
@@ -177,8 +187,7 @@ impl Run<'_> {
             revision = deployed,
             "a killed helm left the release pending; going back to its last good revision"
         );
-        let chart = helm_command::Chart { reference: String::new(), version: None };
-        let change = self.change(chart, Purpose::TakeBack, "its last good revision", history.len());
+        let change = self.change(NO_CHART, Purpose::TakeBack, "its last good revision", history.len());
         Ok(self.make_revision(&helm_command::rollback(&change, deployed)).await?)
     }
 

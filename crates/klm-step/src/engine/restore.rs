@@ -1,8 +1,8 @@
 //! Giving the release's values back after job mode: node list and parallelism as the user had them, and no hook runs.
 
 use klm_core::helm_command;
-use klm_core::release::Status;
-use klm_core::standing::{Purpose, Standing};
+use klm_core::release::{Revision, Status};
+use klm_core::standing::Purpose;
 use klm_core::values::{self, Values};
 use serde_json::{Map, Value};
 
@@ -25,15 +25,27 @@ impl Run<'_> {
             tracing::warn!("the release has no good revision, so its values stay as they are");
             return Ok(());
         };
+        if !self.has_lent(deployed, &history) {
+            return Ok(());
+        }
         let current = self.world.helm.user_values(&self.release, Some(deployed.revision)).await?;
         let wanted = given_back(&current, &self.origin.values);
-        if wanted == current && self.standing(&history) != Standing::Failed {
+        if wanted == current {
             return Ok(());
         }
         let version = chart_version(&deployed.chart);
         let chart = self.world.helm.chart(&self.settings.kata_deploy_chart, version).await?;
         let change = self.change(chart, Purpose::Restore, "of job mode", history.len());
         Ok(self.make_revision(&helm_command::restore_values(&change, wanted)).await?)
+    }
+
+    /// Whether a revision is a wave's, or goes back to a wave's. Values that somebody else set are not ours to change.
+    fn has_lent(&self, deployed: &Revision, history: &[Revision]) -> bool {
+        let to: Option<u64> =
+            deployed.description.strip_prefix("Rollback to ").and_then(|text| text.trim().parse().ok());
+        let meant = to.and_then(|to| history.iter().find(|revision| revision.revision == to)).unwrap_or(deployed);
+        let purpose = self.all_runs().find_map(|run| Purpose::of(meant, run));
+        matches!(purpose, Some(Purpose::Upgrade | Purpose::TakeBack))
     }
 }
 

@@ -64,8 +64,13 @@ impl Run<'_> {
         self.await_probes(wave, probes, began).await
     }
 
-    /// Settles a node that is verified at the target.
-    pub async fn complete(&self, wave: &mut Wave) -> anyhow::Result<()> {
+    /// Verifies the nodes that are on their way, and settles those that pass.
+    pub async fn verify_at_target(&self, wave: &mut Wave) -> anyhow::Result<()> {
+        self.verify(wave, Aim::Target).await?;
+        self.complete(wave).await
+    }
+
+    async fn complete(&self, wave: &mut Wave) -> anyhow::Result<()> {
         let version = self.target.to_string();
         wave.turn(self, async |node| {
             let written = self.write(node, |node| record::complete(node, &self.id, &version)).await?;

@@ -6,8 +6,8 @@ use klm_core::gate;
 use klm_core::helm_command;
 use klm_core::journal::RunId;
 use klm_core::mode;
+use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
-use klm_core::release::Release;
 use klm_core::settings::Settings;
 use klm_core::verification::{Placement, pod_name};
 
@@ -69,8 +69,8 @@ pub async fn check(
             return if refusals.is_empty() { Err(error.into()) } else { Ok(Findings::only(refusals)) };
         }
     };
-    let base = live.as_ref().map(|live| &live.base);
-    refusals.extend(rights(world, &settings, base, workflow_namespace).await?);
+    let mode = live.as_ref().and_then(|live| mode::detect(&live.base).ok()).map(|detected| detected.mode);
+    refusals.extend(rights(world, &settings, mode, workflow_namespace).await?);
     let seen = look(world, &settings, live, run).await?;
     let request = match draft.complete() {
         Ok(request) => request,
@@ -109,15 +109,21 @@ async fn executor_image(world: &World) -> Option<String> {
     Some(pod.container("wait")?.image.clone())
 }
 
-/// The rights for this release, or for any while it is unknown.
+/// The rights for this mode, or for either while the mode is unknown.
 pub async fn rights(
     world: &World,
     settings: &Settings,
-    release: Option<&Release>,
+    mode: Option<Mode>,
     workflow_namespace: &str,
 ) -> Result<Vec<Refusal>, StepError> {
-    let mode = release.and_then(|release| mode::detect(release).ok()).map(|detected| detected.mode);
-    Ok(missing_rights(world, gate::needed(settings, mode, release, workflow_namespace)).await?)
+    let modes = mode.map_or_else(|| vec![Mode::Daemonset, Mode::Job], |mode| vec![mode]);
+    let mut needed = Vec::new();
+    for right in modes.into_iter().flat_map(|mode| gate::needed(settings, mode, workflow_namespace)) {
+        if !needed.contains(&right) {
+            needed.push(right);
+        }
+    }
+    Ok(missing_rights(world, needed).await?)
 }
 
 /// The target's chart, and the one that a rollback needs.
@@ -186,7 +192,8 @@ async fn render(world: &World, request: &Request, outcome: &Outcome, seen: &Seen
     }
     let chart = world.helm.chart(&request.settings.kata_deploy_chart, &request.target_text).await.ok()?;
     let rehearsal = helm_command::rehearse(upgrade(request, outcome, &live.base, chart)?);
-    let error = world.helm.change(&rehearsal, Duration::from_secs(request.settings.helm_timeout)).await.err()?;
+    let limit = Duration::from_secs(request.settings.helm_timeout);
+    let error = world.helm.change_scoped(&rehearsal, limit, &request.target).await.err()?;
     Some(
         Refusal::new(format!("helm can't upgrade the release to {}: {}", request.target, error.said))
             .hint("change the release's values with `helm-set-values` or `helm upgrade`"),

@@ -22,6 +22,8 @@ pub async fn run(args: &cli::SelectNodes, world: &World) -> Result<(), StepError
     let request = Draft::read(&args.target_version, &args.parameters).complete()?;
     let run = args.run.id();
     let release = release_of(&request.settings);
+    // Before the lock: the exit handler must find what to release, whenever this step is killed.
+    plan_store::begin(&world.cluster, &run, &request.settings).await?;
     // Whoever held the lock before us is over once we have it; what their helm left pending is nobody's any more.
     let abandoned = lock::last_holder(&world.cluster, &release).await?.is_some();
     if request.settings.when_locked == "wait" {

@@ -121,11 +121,14 @@ async fn the_nodes_own_pods_tell_the_source() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_leaves_nothing_behind() {
+async fn a_refusal_leaves_no_lock_and_no_plan_behind() {
     let bench = Bench::of(Fleet::new().values(json!({"image": {"tag": "3.31.0"}})));
     let said = refusals(bench.select("4.0.0", &[]).await);
     assert!(said.contains("`image.tag`"), "{said}");
-    assert_eq!((bench.lease(), bench.cluster.get("configmaps", "flows", "up-1-plan")), (None, None));
+    // What stays goes with the Workflow, and tells its exit handler which lock to look for.
+    let kept = bench.cluster.get("configmaps", "flows", "up-1-plan").unwrap();
+    assert_eq!((bench.lease(), kept["data"].get("plan.json")), (None, None));
+    assert_eq!(kept["metadata"]["ownerReferences"][0]["kind"], "Workflow");
 }
 
 #[tokio::test(start_paused = true)]

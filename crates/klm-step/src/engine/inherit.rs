@@ -1,0 +1,141 @@
+//! What runs that are over left behind, and making it this run's own in order to settle it.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+use klm_core::contract::{JOURNAL, RUN_LABEL, STATUS};
+use klm_core::journal::RunId;
+use klm_core::node::NodeFacts;
+use klm_core::phase::NodePhase;
+use klm_core::plan::{Mode, Plan};
+use klm_core::pod::PodFacts;
+
+use super::context::Run;
+use super::record::{self, Claim};
+use super::wave::Wave;
+use crate::cluster::{Dependents, Only, Query};
+use crate::exit::{NodeFailure, StepError};
+
+/// Nodes that carry the record of a run that is over.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// The nodes.
+    pub nodes: Vec<NodeFacts>,
+    /// Their runs.
+    pub runs: BTreeSet<RunId>,
+    /// Nodes whose record can't be read.
+    pub unreadable: Vec<String>,
+}
+
+impl Run<'_> {
+    /// Everything of this release that other runs left unsettled. The lock is ours, so they are over.
+    pub async fn left_by_others(&self) -> anyhow::Result<Left> {
+        let words = NodePhase::ALL.into_iter().filter(|phase| !phase.is_settled()).map(NodePhase::as_str);
+        let query = Query::labels(format!("{STATUS} in ({})", words.collect::<Vec<_>>().join(",")));
+        let mut left = Left::default();
+        for node in self.world.cluster.nodes(&query).await? {
+            match &node.journal {
+                Some(Err(_)) => left.unreadable.push(node.name.to_string()),
+                Some(Ok(journal)) if journal.release == self.release_name() => {
+                    left.runs.insert(journal.run.clone());
+                    left.nodes.push(node);
+                }
+                Some(Ok(_)) => {}
+                None => tracing::warn!(node = %node.name, "it has our status but no `{JOURNAL}`; leaving it alone"),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Makes nodes this run's own, on their way back.
+    pub async fn adopt(&self, nodes: Vec<NodeFacts>, reason: &str) -> Result<Vec<NodeFacts>, StepError> {
+        let release = self.release_name();
+        let target = self.target.to_string();
+        let mut wave = Wave { going: nodes, ..Wave::default() };
+        wave.turn(self, async |node| {
+            let source = node.version.clone();
+            let claim = Claim { run: &self.id, release: &release, source: source.as_deref(), target: &target };
+            self.write(node, |node| record::reopen(node, &claim, reason)).await
+        })
+        .await?;
+        if wave.failed.is_empty() { Ok(wave.going) } else { Err(StepError::Stuck(wave.failed)) }
+    }
+
+    /// A rollback that an earlier run began is finished before this run begins: a node never goes on upwards from there.
+    pub async fn finish_old_rollbacks(&mut self) -> Result<(), StepError> {
+        let left = self.left_by_others().await?;
+        let going_back = |node: &NodeFacts| node.status == Some(NodePhase::RollingBack);
+        let nodes: Vec<NodeFacts> = left.nodes.into_iter().filter(going_back).collect();
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(nodes = nodes.len(), "finishing rollbacks that an earlier run began");
+        self.heir_of = left.runs.into_iter().collect();
+        let nodes = self.adopt(nodes, "an earlier run was taking it back").await?;
+        let taken = self.take_back(nodes, "an earlier run was taking it back").await?;
+        self.heir_of.clear();
+        // They are this run's to upgrade now, and its label would say that it had settled them.
+        for node in &taken.restored {
+            self.forget(node.clone()).await?;
+        }
+        if taken.stuck.is_empty() { Ok(()) } else { Err(StepError::Stuck(taken.stuck)) }
+    }
+
+    async fn forget(&self, node: NodeFacts) -> anyhow::Result<()> {
+        let forget = |node: &NodeFacts| {
+            let ours = node.labels.get(RUN_LABEL) == Some(&self.id.uid) && node.journal.is_none();
+            let labels = [(RUN_LABEL.to_owned(), None)].into();
+            Ok(ours.then(|| crate::cluster::NodePatch { labels, ..Default::default() }))
+        };
+        self.write(node, forget).await.map(drop)
+    }
+
+    /// With `rollback-scope=wave`: the nodes of the failed nodes' waves that this run has completed, opened again.
+    pub async fn reopen_waves(
+        &self,
+        plan: &Plan,
+        item: usize,
+        failed: &[NodeFacts],
+    ) -> Result<Vec<NodeFacts>, StepError> {
+        let mut reopened = Vec::new();
+        for number in plan.waves_of_item(item) {
+            let planned = plan.wave(number);
+            if !planned.iter().any(|planned| failed.iter().any(|node| node.name == planned.0)) {
+                continue;
+            }
+            let query = Query::labels(format!("{RUN_LABEL}={},{STATUS}={}", self.id.uid, NodePhase::Completed));
+            let nodes = self.world.cluster.nodes(&query).await?;
+            let of_wave = nodes.into_iter().filter(|node| planned.iter().any(|planned| planned.0 == node.name));
+            reopened.extend(self.adopt(of_wave.collect(), "another node of its wave failed").await?);
+        }
+        Ok(reopened)
+    }
+
+    /// Gives back what isn't a node's: lent values, marks, verification pods.
+    pub async fn clear_up(&mut self) -> anyhow::Result<()> {
+        if self.mode == Mode::Job {
+            self.restore_values().await?;
+        }
+        self.unmark_nodes().await?;
+        let namespace = Some(self.settings.verification_namespace.as_str());
+        let uids: Vec<&str> = std::iter::once(&self.id).chain(&self.heir_of).map(|run| run.uid.as_str()).collect();
+        let query = Query::labels(format!("{RUN_LABEL} in ({})", uids.join(",")));
+        let pods = self.world.cluster.pods(namespace, &query, |pod: PodFacts, _| Some((pod.name, pod.uid))).await?;
+        for (name, uid) in pods {
+            self.world.cluster.delete::<Pod>(namespace, &name, Only::Uid(&uid), Dependents::Background).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The reasons that stand on nodes, as failures of a run.
+pub fn failures(nodes: &[NodeFacts], otherwise: &str) -> Vec<NodeFailure> {
+    nodes
+        .iter()
+        .map(|node| {
+            let reason = node.journal.as_ref().and_then(|journal| journal.as_ref().ok()?.reason.clone());
+            let phase = node.status.unwrap_or(NodePhase::Preparing);
+            NodeFailure::new(&node.name, phase, reason.unwrap_or_else(|| otherwise.to_owned()))
+        })
+        .collect()
+}

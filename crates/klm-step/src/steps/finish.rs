@@ -1,0 +1,60 @@
+//! finish: the Workflow's exit handler. Settles what is in flight, gives values, marks and the lock back, reports.
+
+use klm_core::journal::RunId;
+
+use crate::cli;
+use crate::engine::context::release_of;
+use crate::engine::{Run, TakenBack};
+use crate::exit::StepError;
+use crate::front::Outputs;
+use crate::plan_store::{self, StoredPlan};
+use crate::steps::report;
+use crate::world::World;
+use crate::{lock, origin_store};
+
+/// The reason on nodes that a stopped run leaves.
+const STOPPED: &str = "the run was stopped";
+
+/// The step.
+pub async fn run(args: &cli::Finish, world: &World) -> Result<(), StepError> {
+    let id = args.run.id();
+    let Some(settings) = plan_store::settings(&world.cluster, &id).await? else {
+        tracing::info!("the run ended before it took anything: nothing to settle");
+        return Ok(());
+    };
+    let release = release_of(&settings);
+    if let Some(held) = lock::holder(&world.cluster, &release, &id).await? {
+        // Refused for the lock, or given up: nothing of this run can be in flight.
+        tracing::info!(holder = %held.by, "the release is held by another run: nothing to settle");
+        return Ok(());
+    }
+    lock::hold(world, &release, &id).await?;
+    let stored = plan_store::read(&world.cluster, &id).await?;
+    let settled = match origin_store::read(&world.cluster, &release).await? {
+        Some(_) => settle(world, &id, &settings, stored.as_ref()).await?,
+        None => TakenBack::default(),
+    };
+    if let Some(stored) = &stored {
+        let report = report::of(world, stored, &args.workflow_status, &settled).await?;
+        report::print(&report)?;
+        Outputs(&args.outputs.outputs).write("report", &serde_json::to_string(&report).unwrap_or_default())?;
+    }
+    lock::release(world, &release, &id).await?;
+    if settled.stuck.is_empty() { Ok(()) } else { Err(StepError::Stuck(settled.stuck)) }
+}
+
+async fn settle(
+    world: &World,
+    id: &RunId,
+    settings: &klm_core::settings::Settings,
+    stored: Option<&StoredPlan>,
+) -> Result<TakenBack, StepError> {
+    let Some(mut run) = Run::of_origin(world, id, settings, Vec::new()).await? else { return Ok(TakenBack::default()) };
+    if let Some(stored) = stored {
+        run.follow(&stored.plan)?;
+    }
+    let nodes = run.unsettled().await?;
+    let taken = if nodes.is_empty() { TakenBack::default() } else { run.take_back(nodes, STOPPED).await? };
+    run.clear_up().await?;
+    Ok(taken)
+}

@@ -1,0 +1,165 @@
+//! rollback-node: takes one node back on request, in both modes, to the origin or to a version that was asked for.
+
+use klm_core::contract::CHART_NAME;
+use klm_core::helm_command::ReleaseRef;
+use klm_core::journal::RunId;
+use klm_core::mode;
+use klm_core::name::{InvalidName, NodeName};
+use klm_core::origin::{Origin, RunInputs};
+use klm_core::plan::Mode;
+use klm_core::refusal::Refusal;
+use klm_core::release::{Release, Revision, Status};
+use klm_core::settings::{Settings, text};
+use klm_core::values::Values;
+use klm_core::version::{self, reaches};
+use semver::Version;
+use serde_json::Value;
+
+use crate::cli;
+use crate::engine::context::release_of;
+use crate::engine::{Aim, Run, chart_version};
+use crate::exit::StepError;
+use crate::origin_store::StoredOrigin;
+use crate::world::World;
+use crate::{lock, manifest, origin_store, plan_store};
+
+/// The reason on the node.
+const ASKED: &str = "its rollback was asked for";
+
+/// The step.
+pub async fn run(args: &cli::RollbackNode, world: &World) -> Result<(), StepError> {
+    let id = args.run.id();
+    let given = args.parameters.resolve()?;
+    let settings = Settings::parse(&given)?;
+    let node = NodeName::try_from(args.node_name.as_str())
+        .map_err(|InvalidName(text)| Refusal::new(format!("parameter `node-name` is `{text}`, which no node has")))?;
+    let release = release_of(&settings);
+    plan_store::begin(&world.cluster, &id, &settings).await?;
+    lock::hold(world, &release, &id).await?;
+    let request = Request { node: &node, version: &args.rollback_version, pod: text(&given, "verification-pod") };
+    let taken = take_back(world, &id, &settings, &request).await;
+    if !matches!(taken, Err(StepError::Stopped)) {
+        lock::release(world, &release, &id).await?;
+    }
+    taken
+}
+
+/// What was asked for.
+struct Request<'a> {
+    node: &'a NodeName,
+    version: &'a str,
+    pod: &'a str,
+}
+
+async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Request<'_>) -> Result<(), StepError> {
+    let release = release_of(settings);
+    let live = world.helm.release(&release).await?;
+    let Some(live) = live else { return Err(no_release(&release).into()) };
+    let stored = origin_store::read(&world.cluster, &release).await?;
+    let mut run = aimed(world, id, settings, &live, stored, request).await?;
+    let (node, version) = (request.node, run.origin.chart_version.clone());
+    let Some(facts) = world.cluster.node(node).await? else {
+        return Err(Refusal::new(format!("there is no node `{node}`")).hint("kubectl get nodes").into());
+    };
+    if facts.version.as_deref() == Some(&*version) && facts.journal.is_none() {
+        let what = format!("node `{node}` is at {version} already, as far as is recorded");
+        return Err(Refusal::new(what).hint("another version is taken with `-p rollback-version=…`").into());
+    }
+    tracing::info!(%node, to = %version, mode = %run.mode, "taking the node back");
+    if run.mode == Mode::Job {
+        run.chart(Aim::Origin).await?;
+    } else if live.metadata.version == version && !live.is_on_delete() {
+        run.arm(live.history.len()).await?;
+    }
+    let nodes = run.adopt(vec![facts], ASKED).await?;
+    let taken = run.take_back(nodes, ASKED).await?;
+    run.clear_up().await?;
+    if !taken.stuck.is_empty() {
+        return Err(StepError::Stuck(taken.stuck));
+    }
+    tracing::warn!(
+        release = %run.release_name(), %version,
+        "the release is at this version now: other nodes stay as they are until their kata-deploy pod is deleted"
+    );
+    Ok(())
+}
+
+/// A run whose origin is where the node is to go.
+async fn aimed<'a>(
+    world: &'a World,
+    id: &RunId,
+    settings: &Settings,
+    live: &Release,
+    stored: Option<StoredOrigin>,
+    request: &Request<'_>,
+) -> Result<Run<'a>, StepError> {
+    let mode = mode::detect(live)?.mode;
+    let recorded = || stored.as_ref().map(|stored| stored.origin.chart_version.clone());
+    let asked = Some(request.version.to_owned()).filter(|text| !text.is_empty());
+    let Some(to) = asked.or_else(recorded).or_else(|| previous(live)) else {
+        let what = "which version the node had before isn't recorded";
+        return Err(Refusal::new(what).hint("say it with `-p rollback-version=…`").into());
+    };
+    let version = version::parse("parameter `rollback-version`", &to)?;
+    let minimum = version::minimum(mode);
+    if !reaches(&version, &minimum) {
+        let what =
+            format!("a node can't go back to {version}: in {mode} mode the oldest chart that works is {minimum}");
+        return Err(Refusal::new(what).hint("choose a later version with `-p rollback-version=…`").into());
+    }
+    manifest::verification_pod(request.pod, &settings.verification_namespace)?;
+    let origin = match stored.map(|stored| stored.origin).filter(|origin| origin.chart_version == to) {
+        Some(origin) => origin,
+        None => Origin {
+            v: 1,
+            target: live.metadata.version.clone(),
+            chart_version: to.clone(),
+            values: values_of(world, live, &to).await?,
+            revision: live.metadata.revision,
+            armed: None,
+            image: String::new(),
+            marked: Vec::new(),
+        },
+    };
+    Ok(Run {
+        world,
+        id: id.clone(),
+        release: release_of(settings),
+        settings: settings.clone(),
+        mode,
+        target: Version::parse(&origin.target).unwrap_or(version),
+        origin,
+        inputs: RunInputs { run: id.clone(), set_values: Values::new(), verification_pod: request.pod.to_owned() },
+        base_revision: live.history.last().map_or(0, |revision| revision.revision),
+        heir_of: Vec::new(),
+    })
+}
+
+/// The version before, by Helm's history alone: the newest one that isn't the current one.
+fn previous(live: &Release) -> Option<String> {
+    let good = live.history.iter().rev().filter(|revision| is_good(revision));
+    good.map(|revision| chart_version(&revision.chart)).find(|found| *found != live.metadata.version).map(str::to_owned)
+}
+
+/// The user's values of the newest revision of that version, or those of today.
+async fn values_of(world: &World, live: &Release, version: &str) -> Result<Values, StepError> {
+    let of_version = |revision: &&Revision| chart_version(&revision.chart) == version && is_good(revision);
+    let Some(revision) = live.history.iter().rev().find(of_version) else { return Ok(live.user.clone()) };
+    let release = ReleaseRef { name: live.name.clone(), namespace: live.namespace.clone() };
+    let mut values = world.helm.user_values(&release, Some(revision.revision)).await?;
+    // A revision that a wave made has the wave's nodes in it.
+    if let (true, Some(Value::Object(job))) = (revision.description.starts_with(CHART_NAME), values.get_mut("job")) {
+        job.remove("nodes");
+        job.remove("parallelism");
+    }
+    Ok(values)
+}
+
+fn is_good(revision: &Revision) -> bool {
+    matches!(revision.status, Status::Deployed | Status::Superseded)
+}
+
+fn no_release(release: &ReleaseRef) -> Refusal {
+    Refusal::new(format!("there is no Helm release `{}/{}`", release.namespace, release.name))
+        .hint("set `helm-release` and `helm-namespace` to those of kata-deploy")
+}

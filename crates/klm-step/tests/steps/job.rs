@@ -1,0 +1,57 @@
+//! Waves in job mode.
+
+use klm_testkit::fixtures::Fleet;
+use klm_testkit::{Injection, PodFate};
+use serde_json::json;
+
+use crate::bed::{Bed, NAMESPACE, RELEASE, unverified};
+
+const ALL: [&str; 3] = ["worker-1", "worker-2", "worker-3"];
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_is_moved_in_waves_and_the_users_values_are_as_they_were() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job().values(json!({"job": {"parallelism": 9}})));
+    let flow = bed.flow("up", &[("batch-size", "2")]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    bed.rollout(&flow, 2).await.unwrap();
+    for node in ALL {
+        assert_eq!((bed.installed(node), bed.installs(node)), ("4.0.0".to_owned(), 2), "{node}");
+        assert_eq!(bed.status(node), "completed");
+    }
+    bed.assert_nothing_uninstalled();
+    bed.assert_tidy();
+    let values = bed.helm.last(NAMESPACE, RELEASE).config;
+    assert_eq!(json!(values), json!({"deploymentMode": "job", "job": {"parallelism": 9}}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chart_that_cleans_up_outside_the_wave_takes_kata_off_no_node() {
+    for (from, to) in [("4.0.0", "4.1.0"), ("4.1.0", "4.2.0")] {
+        let bed = Bed::new(Fleet::new().version(from).job());
+        bed.helm.set_versions(&["4.0.0", "4.1.0", "4.2.0"]);
+        let flow = bed.flow("up", &[]);
+        bed.plan(&flow, to, &ALL).await;
+        bed.rollout(&flow, 3).await.unwrap();
+        for node in ALL {
+            assert_eq!((bed.installed(node), bed.installs(node)), (to.to_owned(), 2), "{from} to {to}, {node}");
+        }
+        bed.assert_nothing_uninstalled();
+        bed.assert_tidy();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_fails_in_the_second_wave_goes_back_alone() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job());
+    bed.cluster.misbehave_at("worker-2", "4.0.0", Injection::Verification(PodFate::Exits(7)));
+    let flow = bed.flow("up", &[]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    assert_eq!(unverified(bed.rollout(&flow, 3).await), [("worker-2".to_owned(), "verifying".to_owned())]);
+    assert_eq!((bed.installed("worker-1"), bed.installs("worker-1")), ("4.0.0".to_owned(), 2));
+    assert_eq!((bed.installed("worker-2"), bed.installs("worker-2")), ("3.32.0".to_owned(), 3));
+    assert_eq!((bed.installed("worker-3"), bed.installs("worker-3")), ("3.32.0".to_owned(), 1));
+    assert_eq!((bed.status("worker-2"), bed.version("worker-2")), ("rolled-back".to_owned(), "3.32.0".to_owned()));
+    bed.assert_nothing_uninstalled();
+    bed.assert_tidy();
+    assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), json!({"deploymentMode": "job"}));
+}

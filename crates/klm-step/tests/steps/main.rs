@@ -1,0 +1,13 @@
+//! Every step against the fake API server and the fake helm, on virtual time; what really happened on the nodes is the
+//! oracle, not what labels say.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test stops at the first surprise"
+)]
+
+mod bed;
+mod daemonset;
+mod job;
