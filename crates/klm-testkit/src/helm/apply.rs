@@ -109,9 +109,19 @@ pub(super) async fn apply(client: &Client, release: (&str, &str), object: &Value
             ));
         }
     }
-    let path = format!("{path}?fieldManager=helm&force={force}");
-    let answer = send(client, Method::PATCH, &path, "application/apply-patch+yaml", Some(&ours)).await?;
+    apply_as_is(client, namespace, &ours, force).await
+}
+
+/// Server-side apply of an object that helm doesn't count as its own: a hook.
+pub(super) async fn apply_as_is(client: &Client, namespace: &str, object: &Value, force: bool) -> Result<(), String> {
+    let path = path_of(object, namespace)?;
+    let path = format!("{path}?fieldManager=helm&fieldValidation=Strict&force={force}");
+    let answer = send(client, Method::PATCH, &path, "application/apply-patch+yaml", Some(object)).await?;
+    let conflicts = answer.0 == StatusCode::CONFLICT;
     expect(answer).map(drop).map_err(|error| {
+        if !conflicts {
+            return error;
+        }
         let (version, kind) = (object::text(object, "/apiVersion"), object::text(object, "/kind"));
         format!(
             "conflict occurred while applying object {}/{} {version}, Kind={kind}: {error}",

@@ -182,8 +182,9 @@ impl Argv {
     /// `--timeout`, five minutes without.
     pub fn timeout(&self) -> Result<Duration, String> {
         let text = self.flag("timeout").unwrap_or("5m0s");
-        duration(text)
-            .ok_or_else(|| format!("invalid argument {text:?} for \"--timeout\" flag: time: invalid duration {text:?}"))
+        let bare = text.ends_with(|letter: char| letter.is_ascii_digit());
+        let why = if bare { "missing unit in duration" } else { "invalid duration" };
+        duration(text).ok_or_else(|| format!("invalid argument {text:?} for \"--timeout\" flag: time: {why} {text:?}"))
     }
 
     /// A number.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -82,6 +82,8 @@ pub(super) struct Engine {
     pub(super) script: Script,
     pub(super) cancelled: watch::Receiver<bool>,
     pub(super) call: Invocation,
+    /// Log lines, which go to standard error before the error itself.
+    pub(super) warnings: Mutex<Vec<String>>,
 }
 
 impl Engine {
@@ -91,16 +93,26 @@ impl Engine {
             Ok(argv) => argv,
             Err(error) => return failed(&error),
         };
-        match self.dispatch(&argv).await {
-            Ok(stdout) => Output { code: Some(0), stdout, stderr: String::new() },
-            Err(Stop::Failed(error)) => failed(&error),
-            Err(Stop::Died) => Output { code: None, stdout: String::new(), stderr: String::new() },
+        let outcome = self.dispatch(&argv).await;
+        let warned = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).concat();
+        match outcome {
+            Ok(stdout) => Output { code: Some(0), stdout, stderr: warned },
+            Err(Stop::Failed(error)) => Output { stderr: format!("{warned}Error: {error}\n"), ..failed(&error) },
+            Err(Stop::Died) => Output { code: None, stdout: String::new(), stderr: warned },
         }
+    }
+
+    /// Writes a log line.
+    pub(super) fn warn(&self, line: &str) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{line}\n"));
     }
 
     async fn dispatch(&self, argv: &Argv) -> Result<String, Stop> {
         let verb = argv.words.first().map_or("", String::as_str);
         self.strike(verb, Stage::Start).await?;
+        if matches!(verb, "history" | "status" | "get" | "list" | "install" | "upgrade" | "rollback") {
+            self.reach_cluster().await?;
+        }
         match verb {
             "version" => Ok(query::version(self, argv)),
             "history" => Ok(query::history(self, argv).await?),
@@ -114,6 +126,14 @@ impl Engine {
             "upgrade" => upgrade::upgrade(self, argv).await,
             "rollback" => rollback::rollback(self, argv).await,
             other => Err(Stop::Failed(format!("unknown command {other:?} for \"helm\""))),
+        }
+    }
+
+    /// Helm asks for the server's version before anything else.
+    async fn reach_cluster(&self) -> Result<(), String> {
+        match &self.client {
+            Some(client) => apply::get(client, "/version").await.map(drop),
+            None => Ok(()),
         }
     }
 

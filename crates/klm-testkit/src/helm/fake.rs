@@ -150,6 +150,7 @@ impl HelmProcess {
                 script: Arc::new(move |verb, stage| script.strike(verb, stage)),
                 cancelled: self.cancel.subscribe(),
                 call,
+                warnings: Mutex::default(),
             }
         };
         engine.run().await

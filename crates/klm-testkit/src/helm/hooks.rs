@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::apply::{delete, list, path_of, post};
+use super::apply::{apply_as_is, delete, list, path_of};
 use super::engine::{Engine, Stop};
 use super::release::Release;
 use crate::api::object;
@@ -29,7 +29,9 @@ pub(super) async fn run(engine: &Engine, release: &Release, event: &str, timeout
         if listed(hook, "helm.sh/hook-delete-policy", "before-hook-creation") {
             delete(client, &path, "Background").await?;
         }
-        post(client, &collection, hook).await?;
+        // Helm records that the hook has begun, and creates it by applying it: the account needs `patch` on it, too.
+        engine.storage.update(release).await?;
+        apply_as_is(client, &release.namespace, hook, false).await?;
         if hook["kind"] == "Job" {
             await_job(engine, hook, &collection, timeout).await.map_err(|stop| match stop {
                 Stop::Failed(error) => Stop::Failed(format!("{event} hooks failed: {error}")),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -126,6 +126,7 @@ async fn run(directory: &HelmDirectory) -> io::Result<Output> {
         script: Arc::new(move |verb, stage| script.strike(verb, stage)),
         cancelled: cancel.subscribe(),
         call,
+        warnings: Mutex::default(),
     };
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let work = engine.run();

@@ -6,7 +6,8 @@ use sha2::{Digest as _, Sha256};
 use super::argv::Argv;
 use super::chart::{self, archive_metadata};
 use super::engine::{Engine, RenderRequest};
-use super::{manifest, values};
+use super::{apply, manifest, values};
+use crate::api::object;
 
 /// `helm version`, with or without a template.
 pub(super) fn version(engine: &Engine, argv: &Argv) -> String {
@@ -35,7 +36,29 @@ pub(super) async fn history(engine: &Engine, argv: &Argv) -> Result<String, Stri
 /// `helm status`.
 pub(super) async fn status(engine: &Engine, argv: &Argv) -> Result<String, String> {
     let release = engine.storage.revision(argv.namespace(), argv.word(1)?, argv.number("revision")?).await?;
-    Ok(print(argv, &release.status_json()))
+    let mut status = release.status_json();
+    status["info"]["resources"] = resources(engine, &release).await?;
+    if release.hooks.is_empty() {
+        status.as_object_mut().map(|map| map.remove("hooks"));
+    }
+    Ok(print(argv, &status))
+}
+
+/// Helm 4 shows the objects as they are: it needs the right to read each of them.
+async fn resources(engine: &Engine, release: &super::Release) -> Result<Value, String> {
+    let mut found = json!({});
+    let Some(client) = &engine.client else { return Ok(found) };
+    for document in manifest::split(&release.manifest)? {
+        let path = apply::path_of(&document.object, &release.namespace)?;
+        let kind =
+            format!("{}/{}", object::text(&document.object, "/apiVersion"), object::text(&document.object, "/kind"));
+        if let Some(object) = apply::get(client, &path).await? {
+            let mut list = found[&kind].as_array().cloned().unwrap_or_default();
+            list.push(object);
+            found[kind] = json!(list);
+        }
+    }
+    Ok(found)
 }
 
 /// `helm get …`.

@@ -96,7 +96,7 @@ impl Release {
         json!({
             "name": self.name,
             "info": {
-                "first_deployed": self.first_deployed, "last_deployed": self.last_deployed, "deleted": "",
+                "first_deployed": self.first_deployed, "last_deployed": self.last_deployed,
                 "description": self.description, "status": self.status,
             },
             "config": self.config, "manifest": self.manifest, "hooks": self.hooks.iter().map(hook).collect::<Vec<_>>(),
@@ -114,10 +114,18 @@ impl Release {
 
     /// `helm get metadata -o json`: `version` is the chart's.
     pub(super) fn metadata_json(&self) -> Value {
+        let mut labels = json!({
+            "name": self.name, "owner": "helm", "status": self.status, "version": self.revision.to_string(),
+            "modifiedAt": "0",
+        });
+        for (key, value) in &self.labels {
+            labels[key] = json!(value);
+        }
+        let deployed = self.last_deployed.split('.').next().unwrap_or_default().trim_end_matches('Z');
         json!({
-            "name": self.name, "chart": chart::NAME, "version": self.chart, "appVersion": self.chart, "annotations": {},
-            "labels": self.labels, "dependencies": [], "namespace": self.namespace, "revision": self.revision,
-            "status": self.status, "deployedAt": self.last_deployed, "applyMethod": self.apply_method,
+            "name": self.name, "chart": chart::NAME, "version": self.chart, "appVersion": self.chart, "labels": labels,
+            "namespace": self.namespace, "revision": self.revision, "status": self.status,
+            "deployedAt": format!("{deployed}Z"), "applyMethod": self.apply_method,
         })
     }
 }

@@ -165,9 +165,9 @@ fn dry_run(argv: &Argv, release: &Release) -> String {
 }
 
 fn summary(release: &Release) -> String {
-    let Release { name, namespace, revision, status, last_deployed, .. } = release;
+    let Release { name, namespace, revision, status, last_deployed, description, .. } = release;
     format!(
-        "NAME: {name}\nLAST DEPLOYED: {last_deployed}\nNAMESPACE: {namespace}\nSTATUS: {status}\nREVISION: {revision}\nTEST SUITE: None\n"
+        "NAME: {name}\nLAST DEPLOYED: {last_deployed}\nNAMESPACE: {namespace}\nSTATUS: {status}\nREVISION: {revision}\nDESCRIPTION: {description}\nTEST SUITE: None\n"
     )
 }
 
@@ -195,6 +195,7 @@ async fn perform(engine: &Engine, argv: &Argv, planned: Planned, operation: &str
             release.description = format!("{word} {:?} failed: {error}", release.name);
             // Helm only warns when it can't record that; the revision then stays pending.
             let _ = engine.storage.update(&release).await;
+            engine.warn(&format!("level=WARN msg=\"{operation} failed\" name={} error={error:?}", release.name));
             return Err(Stop::Failed(format!("{prefix}: {error}")));
         }
     }
