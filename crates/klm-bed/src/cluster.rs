@@ -131,12 +131,7 @@ impl Cluster {
             Kind::Bed(bed) => {
                 let mut command = process::words(bed.run.netns().enter_command());
                 command.arg(program.as_ref());
-                let bin = bed.run.path("bin");
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let paths = std::iter::once(bin).chain(std::env::split_paths(&path));
-                if let Ok(joined) = std::env::join_paths(paths) {
-                    command.env("PATH", joined);
-                }
+                search_first(&mut command, &[bed.run.path("bin")]);
                 // A person's own Helm must neither help nor be changed.
                 for (variable, folder) in [
                     ("HELM_CACHE_HOME", "helm/cache"),
@@ -147,7 +142,16 @@ impl Cluster {
                 }
                 command
             }
-            Kind::Existing { .. } => Command::new(program.as_ref()),
+            Kind::Existing { .. } => {
+                let mut command = Command::new(program.as_ref());
+                // The pinned tools, where they are built: another Helm would be another test.
+                if let Ok(parts) = Parts::find() {
+                    let tools = ["helm", "kubectl", "argo", "crane"].iter().filter_map(|tool| parts.path(tool).ok());
+                    let folders: Vec<PathBuf> = tools.filter_map(|path| path.parent().map(Path::to_owned)).collect();
+                    search_first(&mut command, &folders);
+                }
+                command
+            }
         };
         command.env("KUBECONFIG", self.kubeconfig());
         command
@@ -257,6 +261,15 @@ impl Bed {
                 .into_iter()
                 .try_for_each(|import| import.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
+    }
+}
+
+/// Lets a command find programs in these folders before all others.
+fn search_first(command: &mut Command, folders: &[PathBuf]) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = folders.iter().cloned().chain(std::env::split_paths(&path));
+    if let Ok(joined) = std::env::join_paths(all) {
+        command.env("PATH", joined);
     }
 }
 

@@ -33,6 +33,7 @@ pub fn credentials(run: &Run) -> Result<Authority> {
         ("kubeconfig", "bed-admin", admins),
         ("pki/controller-manager.conf", "system:kube-controller-manager", None),
         ("pki/scheduler.conf", "system:kube-scheduler", None),
+        ("pki/kwok.conf", "bed-kwok", admins),
         // Argo runs as the service account of its published manifests, under exactly the rights that these give it.
         ("pki/argo.conf", "system:serviceaccount:argo:argo", None),
     ];
@@ -48,10 +49,10 @@ pub fn world(run: &Run, parts: &Parts, options: &Options) -> Result<World> {
     fs::write(run.path("audit-policy.json"), serde_json::to_vec(&audit_policy())?)?;
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let file = |name: &str| run.path(name).display().to_string();
-    let programs = vec![
+    let mut programs = vec![
         program(run, parts, "etcd", After::Nothing, etcd(run))?,
-        program(run, parts, "kube-apiserver", After::Listening(at(2379)), api_server(run))?,
-        program(run, parts, "kube-controller-manager", After::Listening(at(443)), controller_manager(run))?,
+        program(run, parts, "kube-apiserver", After::Listening(at(2379)), api_server(run, options))?,
+        program(run, parts, "kube-controller-manager", After::Listening(at(443)), controller_manager(run, options))?,
         program(
             run,
             parts,
@@ -79,6 +80,9 @@ pub fn world(run: &Run, parts: &Parts, options: &Options) -> Result<World> {
         )?,
         argo(run, parts, options)?,
     ];
+    if options.simulated > 0 {
+        programs.push(crate::simulated::kwok(run, parts)?);
+    }
     fs::create_dir_all(run.path("registry"))?;
     Ok(World { hostname: None, mounts: Vec::new(), programs })
 }
@@ -118,9 +122,9 @@ fn etcd(run: &Run) -> Vec<String> {
     ]
 }
 
-fn api_server(run: &Run) -> Vec<String> {
+fn api_server(run: &Run, options: &Options) -> Vec<String> {
     let pki = |name: &str| run.path("pki").join(name).display().to_string();
-    vec![
+    let mut flags = vec![
         "--etcd-servers=http://127.0.0.1:2379".to_owned(),
         "--secure-port=443".to_owned(),
         "--bind-address=0.0.0.0".to_owned(),
@@ -146,11 +150,16 @@ fn api_server(run: &Run) -> Vec<String> {
         "--audit-log-format=json".to_owned(),
         // One file, never rotated: a count over half a log is worse than none.
         "--audit-log-maxsize=100000".to_owned(),
-    ]
+    ];
+    if options.simulated > 0 {
+        flags.push("--max-requests-inflight=1500".to_owned());
+        flags.push("--max-mutating-requests-inflight=600".to_owned());
+    }
+    flags
 }
 
-fn controller_manager(run: &Run) -> Vec<String> {
-    vec![
+fn controller_manager(run: &Run, options: &Options) -> Vec<String> {
+    let mut flags = vec![
         format!("--kubeconfig={}", run.path("pki/controller-manager.conf").display()),
         format!("--service-account-private-key-file={}", run.path("pki/sa.key").display()),
         format!("--root-ca-file={}", run.path("pki/ca.crt").display()),
@@ -159,7 +168,14 @@ fn controller_manager(run: &Run) -> Vec<String> {
         "--bind-address=127.0.0.1".to_owned(),
         "--kube-api-qps=200".to_owned(),
         "--kube-api-burst=400".to_owned(),
-    ]
+    ];
+    if options.simulated > 0 {
+        // Leases are renewed every hundred seconds, and late on few cores; a late one isn't a lost node.
+        flags.push("--node-monitor-grace-period=500s".to_owned());
+        flags.push("--node-monitor-period=20s".to_owned());
+        flags.push("--concurrent-daemonset-syncs=4".to_owned());
+    }
+    flags
 }
 
 fn argo(run: &Run, parts: &Parts, options: &Options) -> Result<Program> {
@@ -200,7 +216,7 @@ fn audit_policy() -> serde_json::Value {
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
         "rules": [
-            {"level": "None", "users": ["system:apiserver", "system:kube-scheduler"]},
+            {"level": "None", "users": ["system:apiserver", "system:kube-scheduler", "bed-kwok"]},
             {"level": "None", "userGroups": ["system:nodes"]},
             {"level": "Metadata"},
         ],

@@ -158,7 +158,7 @@ fn shell() -> Result<Image> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"]
         .into_iter()
         .find(|path| Path::new(path).exists())
-        .context("there is no busybox here")?;
+        .context("there is no busybox here\nhint: apt-get install busybox-static")?;
     let applets = process::output(Command::new(busybox).arg("--list"))?;
     let mut layer = Layer::new().folder("/tmp", 0o1777).file("/bin/busybox", busybox, 0o755);
     for applet in applets.lines().filter(|applet| *applet != "busybox") {

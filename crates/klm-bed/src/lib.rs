@@ -21,6 +21,7 @@ mod pki;
 pub mod preflight;
 pub mod process;
 pub mod run;
+pub mod simulated;
 pub mod tools;
 pub mod up;
 pub mod utils;

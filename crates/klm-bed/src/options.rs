@@ -11,6 +11,8 @@ pub struct Options {
     pub name: String,
     /// Nodes with a kubelet and a containerd of their own, `worker-1` and so on: 1 to 5.
     pub nodes: usize,
+    /// Nodes that kwok plays, `sim-0001` and so on.
+    pub simulated: usize,
     /// How long Argo's controller leaves a workflow alone between two looks: its own default is 10 s.
     pub requeue: Duration,
     /// Argo's full definitions instead of the minimal ones: the server then prunes and checks fields.
@@ -19,7 +21,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: "klm".to_owned(), nodes: 3, requeue: Duration::from_secs(10), full_crds: false }
+        Self { name: "klm".to_owned(), nodes: 3, simulated: 0, requeue: Duration::from_secs(10), full_crds: false }
     }
 }
 

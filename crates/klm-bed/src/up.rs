@@ -20,7 +20,7 @@ use crate::parts::{self, Parts};
 use crate::process::words;
 use crate::run::{Run, Started};
 use crate::wait::{Seen, Wait};
-use crate::{argo, control_plane};
+use crate::{argo, control_plane, simulated};
 
 /// The name under which the control plane's processes are remembered.
 pub const CONTROL_PLANE: &str = "control-plane";
@@ -90,6 +90,10 @@ fn start(
     lap("images on every node and in the registry");
     nodes_ready(cluster, options)?;
     lap(&format!("{} nodes Ready", options.nodes));
+    if options.simulated > 0 {
+        within(&run.netns(), async || simulated::create(&cluster.client().await?, options.simulated).await)?;
+        lap(&format!("{} simulated nodes Ready", options.simulated));
+    }
     cluster.push_kata_charts()?;
     lap("kata-deploy's stand-in charts pushed to the registry");
     workflows_run(cluster)?;

@@ -13,8 +13,20 @@ use crate::exit::StepError;
 use crate::helm::{Helm, InProcess, Output};
 use crate::world::{Clock, Here, Stop, World};
 
-/// A step's process on these fakes: its own connection, its own helm.
+/// What the chart's roles give, as its default installation renders them, in namespace `flows`.
+pub fn chart_rules() -> Vec<serde_json::Value> {
+    let rendered = include_str!("../../klm-chartgen/tests/rendered/defaults.yaml");
+    crate::manifest::documents(&rendered.replace("namespace: argo", "namespace: flows")).unwrap()
+}
+
+/// A step's process on these fakes, under the chart's own rights.
 pub fn world(cluster: &FakeCluster, helm: &FakeHelm) -> World {
+    let cluster = cluster.clone().with_rules(&chart_rules(), "flows", klm_core::contract::CHART_NAME);
+    bare_world(&cluster, helm)
+}
+
+/// A step's process on these fakes: its own connection, its own helm, whatever rights the cluster was given.
+pub fn bare_world(cluster: &FakeCluster, helm: &FakeHelm) -> World {
     let (stop, _switch) = Stop::new();
     let process = helm.process();
     let run: InProcess = Arc::new(move |call: crate::helm::Invocation| {

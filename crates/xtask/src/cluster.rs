@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use klm_bed::images::{self, Programs};
 use klm_bed::run::Run;
 use klm_bed::{Cluster, Leftovers, Options, parts, preflight, world};
@@ -40,9 +40,15 @@ pub struct Name {
 pub struct Up {
     #[command(flatten)]
     name: Name,
-    /// Real nodes, each with a kubelet and a containerd: 1 to 5
-    #[arg(long, default_value_t = 3)]
-    nodes: usize,
+    /// `real` nodes only, or `simulated` ones by the thousand beside a real one for pods that do work
+    #[arg(long, value_enum, default_value = "real")]
+    profile: Profile,
+    /// Real nodes, each with a kubelet and a containerd: 1 to 5 [default: 3, or 1 beside simulated ones]
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Simulated nodes, in the profile that has some
+    #[arg(long, default_value_t = 1000)]
+    simulated: usize,
     /// How long Argo's controller waits between two looks at a workflow; 10s is Argo's default
     #[arg(long, default_value = "10s", value_parser = duration)]
     requeue: Duration,
@@ -52,6 +58,13 @@ pub struct Up {
     /// Install missing Debian packages; the default when CI=true
     #[arg(long)]
     install: bool,
+}
+
+/// What kind of nodes a cluster has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    Real,
+    Simulated,
 }
 
 #[derive(Args)]
@@ -98,7 +111,17 @@ fn build() -> Result<()> {
 
 fn up(up: &Up) -> Result<()> {
     preflight::check(up.install || in_ci(), &say)?;
-    let options = Options { name: up.name.name.clone(), nodes: up.nodes, requeue: up.requeue, full_crds: up.full_crds };
+    let (nodes, simulated) = match up.profile {
+        Profile::Real => (3, 0),
+        Profile::Simulated => (1, up.simulated),
+    };
+    let options = Options {
+        name: up.name.name.clone(),
+        nodes: up.nodes.unwrap_or(nodes),
+        simulated,
+        requeue: up.requeue,
+        full_crds: up.full_crds,
+    };
     Cluster::up(&options, &say)?;
     eprintln!(
         "`cargo xtask cluster shell --name {0}` opens a shell, `cargo xtask cluster down --name {0}` ends it",

@@ -348,22 +348,42 @@ fn a_dispatcher_that_starts_nowhere_is_refused() {
 
 #[test]
 fn missing_rights_are_one_rule_per_resource() {
-    let right = |resource, verb| Right { scope: Scope::Namespace("apps".into()), group: "batch", resource, verb };
-    let rights =
-        [right("jobs", "list"), right("jobs", "delete"), Right { scope: Scope::Cluster, ..right("nodes", "patch") }];
+    let right = |resource, verb| Right {
+        scope: Scope::Namespace("apps".into()),
+        group: "batch",
+        resource,
+        verb,
+        name: String::new(),
+    };
+    let named = Right { name: "kata-deploy-role".into(), scope: Scope::Cluster, ..right("clusterroles", "patch") };
+    let rights = [right("jobs", "list"), right("jobs", "delete"), named];
     insta::assert_snapshot!(said(&missing(&rights, "service account `flows/klm`")));
     assert_eq!(missing(&[], "x"), []);
 }
 
 #[test]
 fn a_right_is_asked_for_only_where_the_run_uses_it() {
-    let drained = settings(&[("drain-enabled", "true")]);
-    let evicts = |settings: &Settings| {
-        needed(settings, Mode::Job, "flows").iter().any(|right| right.resource == "pods/eviction")
+    let asks = |settings: &Settings, mode, release: Option<&Release>, resource: &str| {
+        needed(settings, mode, release, "flows").iter().any(|right| right.resource == resource)
     };
-    assert!(evicts(&drained) && !evicts(&settings(&[])));
-    let jobs = |mode| needed(&settings(&[]), mode, "flows").iter().any(|right| right.resource == "jobs");
-    assert!(jobs(Mode::Job) && !jobs(Mode::Daemonset));
+    let plain = settings(&[]);
+    assert!(asks(&settings(&[("drain-enabled", "true")]), None, None, "pods/eviction"));
+    assert!(!asks(&plain, None, None, "pods/eviction"));
+    assert!(asks(&plain, Some(Mode::Job), None, "jobs") && asks(&plain, None, None, "jobs"));
+    assert!(!asks(&plain, Some(Mode::Daemonset), None, "jobs"));
+    let discovering = at("4.0.0", json!({"node-feature-discovery": {"enabled": true}}));
+    assert!(asks(&plain, None, Some(&discovering), "nodes/status") && !asks(&plain, None, None, "nodes/status"));
+}
+
+#[test]
+fn named_rights_are_asked_for_with_the_installs_suffix() {
+    let release = at("4.0.0", json!({"env": {"multiInstallSuffix": "lab"}}));
+    let names: Vec<String> = needed(&settings(&[]), None, Some(&release), "flows")
+        .into_iter()
+        .map(|right| right.name)
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(names.contains(&"kata-deploy-role-lab".to_owned()) && names.iter().all(|name| name.ends_with("-lab")));
 }
 
 #[test]

@@ -23,6 +23,7 @@ impl Cluster {
             resource: Some(resource.to_owned()),
             subresource,
             verb: Some(right.verb.to_owned()),
+            name: Some(right.name.clone()).filter(|name| !name.is_empty()),
             namespace: match &right.scope {
                 Scope::Cluster => None,
                 Scope::Namespace(namespace) => Some(namespace.clone()),

@@ -6,8 +6,8 @@ use klm_core::gate;
 use klm_core::helm_command;
 use klm_core::journal::RunId;
 use klm_core::mode;
-use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
+use klm_core::release::Release;
 use klm_core::settings::Settings;
 use klm_core::verification::{Placement, pod_name};
 
@@ -69,8 +69,8 @@ pub async fn check(
             return if refusals.is_empty() { Err(error.into()) } else { Ok(Findings::only(refusals)) };
         }
     };
-    let mode = live.as_ref().and_then(|live| mode::detect(&live.base).ok()).map(|detected| detected.mode);
-    refusals.extend(rights(world, &settings, mode, workflow_namespace).await?);
+    let base = live.as_ref().map(|live| &live.base);
+    refusals.extend(rights(world, &settings, base, workflow_namespace).await?);
     let seen = look(world, &settings, live, run).await?;
     let request = match draft.complete() {
         Ok(request) => request,
@@ -109,21 +109,15 @@ async fn executor_image(world: &World) -> Option<String> {
     Some(pod.container("wait")?.image.clone())
 }
 
-/// The rights for this mode, or for either while the mode is unknown.
+/// The rights for this release, or for any while it is unknown.
 pub async fn rights(
     world: &World,
     settings: &Settings,
-    mode: Option<Mode>,
+    release: Option<&Release>,
     workflow_namespace: &str,
 ) -> Result<Vec<Refusal>, StepError> {
-    let modes = mode.map_or_else(|| vec![Mode::Daemonset, Mode::Job], |mode| vec![mode]);
-    let mut needed = Vec::new();
-    for right in modes.into_iter().flat_map(|mode| gate::needed(settings, mode, workflow_namespace)) {
-        if !needed.contains(&right) {
-            needed.push(right);
-        }
-    }
-    Ok(missing_rights(world, needed).await?)
+    let mode = release.and_then(|release| mode::detect(release).ok()).map(|detected| detected.mode);
+    Ok(missing_rights(world, gate::needed(settings, mode, release, workflow_namespace)).await?)
 }
 
 /// The target's chart, and the one that a rollback needs.

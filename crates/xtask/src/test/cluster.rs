@@ -100,6 +100,7 @@ fn on_fresh_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Result<Ta
     let options = Options {
         name,
         nodes: suite.needs.nodes,
+        simulated: suite.needs.simulated,
         requeue: Duration::from_secs_f64(suite.needs.requeue),
         full_crds: suite.needs.full_crds,
     };

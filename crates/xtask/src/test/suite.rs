@@ -35,6 +35,8 @@ pub struct Needs {
     pub here: bool,
     /// Real nodes.
     pub nodes: usize,
+    /// Simulated nodes beside them.
+    pub simulated: usize,
     /// Argo's re-queue time in seconds.
     pub requeue: f64,
     /// Argo's full definitions.
@@ -43,7 +45,7 @@ pub struct Needs {
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { cluster: true, here: false, nodes: 3, requeue: 1.0, full_crds: false }
+        Self { cluster: true, here: false, nodes: 3, simulated: 0, requeue: 1.0, full_crds: false }
     }
 }
 
@@ -82,12 +84,17 @@ fn parse(suite: &str, said: &Value) -> Result<Needs> {
             "here" => value.as_bool().map(|value| needs.here = value),
             "full-crds" => value.as_bool().map(|value| needs.full_crds = value),
             "requeue" => value.as_f64().map(|value| needs.requeue = value),
-            "nodes" => value.as_u64().and_then(|value| usize::try_from(value).ok()).map(|value| needs.nodes = value),
+            "nodes" => count(value).map(|value| needs.nodes = value),
+            "simulated" => count(value).map(|value| needs.simulated = value),
             _ => None,
         };
         understood.with_context(|| format!("tests/e2e/Cargo.toml: the suite {suite} can't need `{key} = {value}`"))?;
     }
     Ok(needs)
+}
+
+fn count(value: &Value) -> Option<usize> {
+    usize::try_from(value.as_u64()?).ok()
 }
 
 fn programs() -> Result<Vec<(String, PathBuf)>> {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cli::Command;
-use crate::testing::{POD, RUN, command, post_render, refusals, world};
+use crate::testing::{POD, RUN, bare_world, chart_rules, command, post_render, refusals, world};
 
 fn args(target: &str, more: &[&str]) -> cli::CheckPrerequisites {
     let line: Vec<&str> = ["check-prerequisites", "--target-version", target, "--verification-pod", POD]
@@ -86,21 +86,17 @@ async fn a_pending_release_is_left_alone_unless_its_helm_was_a_dead_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_missing_right_is_named_with_its_rule() {
     let (cluster, helm) = Fleet::new().build();
-    let rules = |verbs: &[&str]| {
-        vec![
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"}, "rules": [
-                {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "delete"]},
-                {"apiGroups": ["*"], "resources": ["secrets", "configmaps", "leases", "serviceaccounts", "daemonsets", "runtimeclasses"], "verbs": ["patch"]},
-                {"apiGroups": [""], "resources": ["nodes"], "verbs": verbs},
-            ]}),
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "r"},
-                "roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [{"kind": "ServiceAccount", "namespace": "flows", "name": "klm"}]}),
-        ]
-    };
-    let poor = (cluster.clone().with_rules(&rules(&["get"]), "flows", "klm"), helm.clone());
-    insta::assert_snapshot!(refusals(checked(&poor, "4.0.0", &[]).await));
-    let rich = (cluster.with_rules(&rules(&["patch"]), "flows", "klm"), helm);
-    checked(&rich, "4.0.0", &[]).await.unwrap();
+    let mut rules = chart_rules();
+    let verbs =
+        rules.iter_mut().filter(|it| it["kind"] == "ClusterRole").flat_map(|it| it["rules"].as_array_mut().unwrap());
+    for rule in
+        verbs.filter(|rule| rule["resources"] == json!(["nodes"]) || rule["resources"] == json!(["pods/eviction"]))
+    {
+        rule["verbs"] = json!(["get", "list"]);
+    }
+    let poor = cluster.with_rules(&rules, "flows", "kata-lifecycle-manager");
+    let said = refusals(run(&args("4.0.0", &["--drain-enabled", "true"]), &bare_world(&poor, &helm)).await);
+    insta::assert_snapshot!(said);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cli::Command;
-use crate::testing::{POD, command, refusals, world};
+use crate::testing::{POD, bare_world, command, refusals, world};
 
 async fn checked(fleet: &(FakeCluster, FakeHelm), more: &[&str]) -> Result<(), StepError> {
     let line = [&["preflight", "--workflow-namespace", "flows"], more].concat();
@@ -37,7 +37,9 @@ async fn argo_must_be_there() {
 async fn missing_rights_and_wrong_defaults_are_named_together() {
     let (cluster, helm) = fleet();
     let poor = cluster.with_rules(&[], "flows", "klm");
-    let said = refusals(checked(&(poor, helm), &["--node-selector", "a in", "--verification-pod", "x: y"]).await);
+    let line = ["preflight", "--workflow-namespace", "flows", "--node-selector", "a in", "--verification-pod", "x: y"];
+    let Command::Preflight(args) = command(&line) else { panic!("{line:?}") };
+    let said = refusals(run(&args, &bare_world(&poor, &helm)).await);
     for part in [
         "may not get, list, patch nodes",
         "`a in` is not a label selector",
