@@ -1,8 +1,7 @@
 //! The handle that tests, the demo and the benchmark hold: a bed cluster, or one that was there before.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,12 +12,11 @@ use kube::{Client, Config};
 use crate::address::REGISTRY;
 use crate::audit::Audit;
 use crate::control_plane;
-use crate::image::archive;
 use crate::images::Written;
 use crate::netns::Netns;
 use crate::node::Node;
 use crate::options::Options;
-use crate::parts::Parts;
+use crate::parts::{self, Parts};
 use crate::process;
 use crate::run::Run;
 
@@ -170,23 +168,25 @@ impl Cluster {
         )
     }
 
-    /// Puts images onto every node, and into the registry for pods that always pull.
+    /// Puts images where every node finds them: onto our own nodes, and into the registry for pods that always pull.
     pub fn load(&self, images: &[Written]) -> Result<()> {
-        match &self.kind {
-            Kind::Bed(bed) => {
-                bed.import(images)?;
-                self.push(images)
-            }
-            Kind::Existing { kubeconfig, .. } => load_into_kind(kubeconfig, images),
+        if let Kind::Bed(bed) = &self.kind {
+            bed.import(images)?;
         }
+        self.push(images)
     }
 
-    /// Pushes images under all their names; the nodes look there for whatever registry a name says.
+    /// Pushes images under all their names; the nodes look there first for whatever registry a name says.
     fn push(&self, images: &[Written]) -> Result<()> {
+        let registry = self
+            .registry()
+            .context("no registry is known to push images to\nhint: --registry HOST:PORT, one that the nodes look into before any other")?;
+        let crane = parts::build_one("crane", &|_| ())?;
         for image in images {
             for name in &image.names {
                 let (_, path) = name.split_once('/').with_context(|| format!("`{name}` names no registry"))?;
-                process::run(self.command("crane").arg("push").arg(&image.layout).arg(format!("{REGISTRY}/{path}")))?;
+                let target = format!("{registry}/{path}");
+                process::run(self.command(&crane).args(["push", "--insecure"]).arg(&image.layout).arg(target))?;
             }
         }
         Ok(())
@@ -271,25 +271,4 @@ fn search_first(command: &mut Command, folders: &[PathBuf]) {
     if let Ok(joined) = std::env::join_paths(all) {
         command.env("PATH", joined);
     }
-}
-
-/// kind has a command of its own for this; for any other cluster, images come from a registry.
-fn load_into_kind(kubeconfig: &Path, images: &[Written]) -> Result<()> {
-    let context = process::output(
-        Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(["config", "current-context"]),
-    )?;
-    let Some(name) = context.trim().strip_prefix("kind-") else {
-        bail!(
-            "images can't be loaded into the cluster of context `{}`\nhint: push them to a registry that its nodes pull from",
-            context.trim()
-        );
-    };
-    let folder = tempfile::tempdir()?;
-    for (number, image) in images.iter().enumerate() {
-        let file = folder.path().join(format!("{number}.tar"));
-        let names: Vec<&str> = image.names.iter().map(String::as_str).collect();
-        archive(&image.layout, &names, BufWriter::new(File::create(&file)?))?;
-        process::run(Command::new("kind").args(["load", "image-archive", "--name", name]).arg(&file))?;
-    }
-    Ok(())
 }

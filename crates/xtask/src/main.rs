@@ -4,6 +4,7 @@ mod cluster;
 #[cfg(test)]
 mod docs;
 mod image;
+mod kind;
 mod lint;
 mod release;
 mod test;
@@ -28,6 +29,8 @@ enum Task {
     /// A real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Task),
+    /// A kind cluster, made fit for the suites
+    Kind(kind::Task),
     /// The image of the workflow's steps, without Docker
     Image(image::Task),
     /// Workflows, Dockerfile and dependencies, checked by pinned tools
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
 fn run(xtask: Xtask) -> Result<ExitCode> {
     match xtask.task {
         Task::Cluster(task) => cluster::run(&task),
+        Task::Kind(task) => kind::run(&task),
         Task::Image(task) => image::run(&task),
         Task::Lint { what } => lint::run(what),
         Task::Test(test) => test::run(&test),
