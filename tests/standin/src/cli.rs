@@ -74,6 +74,12 @@ pub enum Command {
         #[arg(long, default_value = "kwok.x-k8s.io/node=fake", value_parser = pair)]
         simulated: (String, String),
     },
+    /// Let the pods of a namespace read injections and record the truth, with the kubeconfig's rights.
+    Prepare {
+        /// The release's namespace.
+        #[arg(long, default_value = "kube-system")]
+        namespace: String,
+    },
     /// Pack the chart, of one version or of all.
     Package {
         /// Where the packages go.

@@ -1,6 +1,6 @@
 //! What the chart tells a pod about itself, and what follows from it.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::Api;
@@ -78,7 +78,12 @@ impl Environment {
 /// The test's wishes; without its `ConfigMap` there are none.
 pub async fn settings(client: &Client, namespace: &str) -> Result<Settings> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let map = maps.get_opt(CONFIG_MAP).await.with_context(|| format!("reading `{namespace}/{CONFIG_MAP}`"))?;
+    let map = match maps.get_opt(CONFIG_MAP).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => bail!(
+            "the pods of namespace `{namespace}` may not read `{CONFIG_MAP}`\nhint: setup::prepare(client, \"{namespace}\"), or klm-standin prepare --namespace {namespace}"
+        ),
+        answer => answer.with_context(|| format!("reading `{namespace}/{CONFIG_MAP}`"))?,
+    };
     Ok(Settings(map.and_then(|map| map.data).unwrap_or_default()))
 }
 

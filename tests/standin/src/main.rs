@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use cli::{Call, Cli, Command};
-use klm_standin::{chart, daemon, dispatch, hooks, play};
+use klm_standin::{chart, daemon, dispatch, hooks, play, setup};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
@@ -45,11 +45,15 @@ async fn be(command: Command) -> Result<i32> {
         }
         Command::Package { out, unpacked, versions } => package(&out, unpacked, versions),
         Command::Play { namespace, install_time, simulated } => {
-            let client = kube::Client::try_default().await.context("finding the API server")?;
-            play::play(client, play::Options { namespace, install_time, simulated }).await.map(|()| 0)
+            play::play(client().await?, play::Options { namespace, install_time, simulated }).await.map(|()| 0)
         }
+        Command::Prepare { namespace } => setup::prepare(&client().await?, &namespace).await.map(|()| 0),
         stage => daemon::stage(stage.stage().context("not a stage")?).await,
     }
+}
+
+async fn client() -> Result<kube::Client> {
+    kube::Client::try_default().await.context("finding the API server")
 }
 
 fn package(out: &std::path::Path, unpacked: bool, versions: Vec<semver::Version>) -> Result<i32> {
