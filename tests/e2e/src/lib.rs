@@ -4,11 +4,9 @@
 //! with [`Scene::open`]. `cargo xtask test cluster` gives each suite a cluster of its own and runs its tests one after another.
 
 pub mod fleet;
-mod kata;
 mod scene;
 mod workflow;
 
-pub use kata::{Kata, is_ready, restarts};
 pub use scene::{Scene, unique};
 pub use workflow::{Outcome, Step};
 

@@ -1,7 +1,8 @@
 //! Plays kata-deploy's pods on simulated nodes, where no kubelet runs containers: same decisions, same labels, same moments.
 //!
 //! Whatever else simulates those nodes must leave kata-deploy's pods alone: the ones of a `DaemonSet` with a container
-//! `kube-kata`, and the ones of a Job with the label `kata-deploy/stage`.
+//! `kube-kata`, and the ones of a Job with the label `kata-deploy/stage`. The chart's value `standin.playedBy` labels them
+//! `bed.local/played-by`, which the bed's kwok understands.
 
 mod pod;
 mod status;

@@ -31,6 +31,9 @@ spec:
         app.kubernetes.io/name: kata-deploy
         app.kubernetes.io/instance: {{ $root.Release.Name }}
         kata-deploy/stage: {{ .stage }}
+        {{- with include "standin.playedBy" $root }}
+        {{- . | nindent 8 }}
+        {{- end }}
     spec:
       restartPolicy: Never
       {{- if $since41 }}

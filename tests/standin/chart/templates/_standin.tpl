@@ -57,3 +57,10 @@
   mountPath: /var/run/secrets/kubernetes.io/serviceaccount
   readOnly: true
 {{- end -}}
+
+{{/* Test only. Who plays the pods on simulated nodes, for whatever else plays pods there to leave them alone. */}}
+{{- define "standin.playedBy" -}}
+{{- with (.Values.standin).playedBy -}}
+bed.local/played-by: {{ . | quote }}
+{{- end -}}
+{{- end -}}

@@ -1,6 +1,8 @@
 //! Which objects there are, and what they are called and may do.
 
-use crate::helm::{ALL_VERSIONS, JOB_VERSIONS, find, names, render, render_job, rules, try_find, try_render};
+use crate::helm::{
+    ALL_VERSIONS, JOB_VERSIONS, find, job_template, names, render, render_job, rules, try_find, try_render,
+};
 use rstest::rstest;
 use serde_json::json;
 
@@ -274,5 +276,19 @@ fn an_upgrade_without_a_server_cannot_be_rendered_from_4_1_on() {
     for version in ["4.1.0", "4.2.0"] {
         let error = try_render(version, &["--is-upgrade"]).unwrap_err();
         assert!(error.contains("cannot verify the previous kata-deploy identity"), "{error}");
+    }
+}
+
+#[test]
+fn only_pods_that_a_simulated_node_runs_say_who_plays_them() {
+    let played = ["--set", "standin.playedBy=someone"];
+    let label =
+        |object: &serde_json::Value| object["spec"]["template"]["metadata"]["labels"]["bed.local/played-by"].clone();
+    let objects = render("3.27.0", &played);
+    assert_eq!(label(find(&objects, "DaemonSet", "kata-deploy")), "someone");
+    let objects = render_job("4.1.0", &played);
+    for stage in ["install", "cleanup"] {
+        assert_eq!(label(&job_template(&objects, stage)), "someone");
+        assert_eq!(label(find(&objects, "Job", &format!("kata-deploy-{stage}-dispatcher"))), json!(null));
     }
 }

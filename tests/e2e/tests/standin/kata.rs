@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use klm_bed::wait::{Seen, Wait};
+use klm_e2e::Scene;
 use klm_standin::injection::{Injection, Pace};
 use klm_standin::names::RUNTIME_LABEL;
 use klm_standin::setup;
@@ -15,10 +16,18 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::Scene;
-
 /// Nothing that the stand-in does on a healthy node takes longer, even on a busy machine.
 const SOON: Duration = Duration::from_secs(120);
+
+/// Makes a release's pods wait until somebody deletes them.
+pub const ON_DELETE: [&str; 3] = ["--reset-then-reuse-values", "--set", "updateStrategy.type=OnDelete"];
+
+/// The cluster, and the release on a clean slate.
+pub async fn open() -> (Scene, Kata) {
+    let scene = Scene::open().await.unwrap();
+    let kata = Kata::clean(&scene).await.unwrap();
+    (scene, kata)
+}
 
 /// A release of kata-deploy's stand-in.
 #[derive(Clone)]
