@@ -131,10 +131,10 @@
 - apiGroups: ["rbac.authorization.k8s.io"]
   resources: ["roles", "rolebindings"]
   verbs: ["get", "create", "patch", "delete"]
-# helm: the dispatcher, job mode, whose role has the same; klm-step: per-node Jobs, stale and new
+# helm: the dispatcher of job mode, applied by the server, and its role; klm-step: per-node Jobs, stale and new
 - apiGroups: ["batch"]
   resources: ["jobs"]
-  verbs: ["get", "list", "watch", "create", "delete"]
+  verbs: ["get", "list", "watch", "create", "patch", "delete"]
 # klm-step: roll kata-deploy's pods node by node, and prove the new ones
 - apiGroups: [""]
   resources: ["pods"]

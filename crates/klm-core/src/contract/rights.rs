@@ -258,8 +258,8 @@ pub const RIGHTS: &[Right] = &[
         Place::HelmNamespace,
         "batch",
         &["jobs"],
-        &["get", "list", "watch", "create", "delete"],
-        "helm: the dispatcher, job mode, whose role has the same; klm-step: per-node Jobs, stale and new",
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "helm: the dispatcher of job mode, applied by the server, and its role; klm-step: per-node Jobs, stale and new",
     ),
     r(
         Place::HelmNamespace,
