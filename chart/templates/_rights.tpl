@@ -46,7 +46,7 @@
 # drain: the pods of a node, and whether they are gone
 - apiGroups: [""]
   resources: ["pods"]
-  verbs: ["get", "list"]
+  verbs: ["list"]
 # drain: evict; check-prerequisites: would it be allowed?
 - apiGroups: [""]
   resources: ["pods/eviction"]
@@ -104,7 +104,11 @@
 # select-nodes writes the plan, every later step reads it
 - apiGroups: [""]
   resources: ["configmaps"]
-  verbs: ["get", "create", "patch", "delete"]
+  verbs: ["get", "create", "patch"]
+# klm-step: a step that is started again waits for the end of its predecessor; a drain spares the run's own pods
+- apiGroups: [""]
+  resources: ["pods"]
+  verbs: ["get"]
 {{- end }}
 {{- define "klm.rights.helm-namespace" }}
 # helm: its releases; klm-step: the origin that a rollback goes back to
@@ -114,7 +118,7 @@
 # klm-step: the lock, one run per release
 - apiGroups: ["coordination.k8s.io"]
   resources: ["leases"]
-  verbs: ["get", "create", "update", "patch", "delete"]
+  verbs: ["get", "create", "patch"]
 # helm: kata-deploy's objects
 - apiGroups: [""]
   resources: ["serviceaccounts", "configmaps"]
@@ -123,10 +127,6 @@
 - apiGroups: ["apps"]
   resources: ["daemonsets"]
   verbs: ["get", "create", "patch", "delete"]
-# klm-step: is a kata-deploy pod of the newest revision?
-- apiGroups: ["apps"]
-  resources: ["controllerrevisions"]
-  verbs: ["list"]
 # helm: the dispatcher's role, job mode
 - apiGroups: ["rbac.authorization.k8s.io"]
   resources: ["roles", "rolebindings"]
@@ -138,15 +138,7 @@
 # klm-step: roll kata-deploy's pods node by node, and prove the new ones
 - apiGroups: [""]
   resources: ["pods"]
-  verbs: ["get", "list", "delete"]
-# klm-step: why an install failed
-- apiGroups: [""]
-  resources: ["pods/log"]
-  verbs: ["get"]
-# klm-step: why an install failed
-- apiGroups: [""]
-  resources: ["events"]
-  verbs: ["list"]
+  verbs: ["list", "delete"]
 {{- end }}
 {{- define "klm.rights.helm-namespace-node-feature-discovery" }}
 # helm: Node Feature Discovery's Deployments
@@ -155,10 +147,10 @@
   verbs: ["get", "create", "patch", "delete"]
 {{- end }}
 {{- define "klm.rights.verification-namespace" }}
-# verify, rollback: the verification pods
+# verify, rollback: the verification pods; check-prerequisites: would one be admitted?
 - apiGroups: [""]
   resources: ["pods"]
-  verbs: ["get", "list", "create", "delete"]
+  verbs: ["list", "create", "delete"]
 # verify, rollback: what a verification pod said
 - apiGroups: [""]
   resources: ["pods/log"]

@@ -8,6 +8,6 @@ fn the_kept_renderings_are_of_this_chart() {
         support::kept_fingerprint(),
         support::fingerprint(),
         "the chart has changed since tests/rendered was kept (needs the bed's parts, `cargo xtask cluster build`)\n\
-         run: UPDATE_RENDERED=1 cargo test -p klm-chartgen --test rendered -- --ignored"
+         run: UPDATE_RENDERED=1 cargo test -p klm-e2e --test rendering -- --ignored rendered"
     );
 }

@@ -1,5 +1,5 @@
 //! The chart as Helm renders it for each set of values in `values/`, kept in `rendered/`, so that its rules can be
-//! tested without Helm. `rendered.rs` shows that they are what Helm renders now.
+//! tested without Helm. The suite `rendering` in tests/e2e shows that they are what Helm renders now.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 pub const CASES: [&str; 4] = ["defaults", "everything", "namespaced", "restricted"];
 
 pub fn tests() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests")
+    sync::root().join("crates/klm-chartgen/tests")
 }
 
 pub fn chart() -> PathBuf {

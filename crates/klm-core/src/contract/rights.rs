@@ -173,7 +173,7 @@ pub const RIGHTS: &[Right] = &[
         user: "helm: the same roles, by name; `rbac.installSuffixes` adds those of further installs",
     },
     // A drain.
-    r(Place::Drain, "", &["pods"], &["get", "list"], "drain: the pods of a node, and whether they are gone"),
+    r(Place::Drain, "", &["pods"], &["list"], "drain: the pods of a node, and whether they are gone"),
     r(Place::Drain, "", &["pods/eviction"], &["create"], "drain: evict; check-prerequisites: would it be allowed?"),
     r(
         Place::Drain,
@@ -208,8 +208,15 @@ pub const RIGHTS: &[Right] = &[
         Place::WorkflowNamespace,
         "",
         &["configmaps"],
-        &["get", "create", "patch", "delete"],
+        &["get", "create", "patch"],
         "select-nodes writes the plan, every later step reads it",
+    ),
+    r(
+        Place::WorkflowNamespace,
+        "",
+        &["pods"],
+        &["get"],
+        "klm-step: a step that is started again waits for the end of its predecessor; a drain spares the run's own pods",
     ),
     // kata-deploy's release: Helm's storage, its objects, and what proves an install.
     r(
@@ -223,7 +230,7 @@ pub const RIGHTS: &[Right] = &[
         Place::HelmNamespace,
         "coordination.k8s.io",
         &["leases"],
-        &["get", "create", "update", "patch", "delete"],
+        &["get", "create", "patch"],
         "klm-step: the lock, one run per release",
     ),
     r(
@@ -239,13 +246,6 @@ pub const RIGHTS: &[Right] = &[
         &["daemonsets"],
         &["get", "create", "patch", "delete"],
         "helm: kata-deploy's and kata-monitor's DaemonSets; klm-step: what the pods should be",
-    ),
-    r(
-        Place::HelmNamespace,
-        "apps",
-        &["controllerrevisions"],
-        &["list"],
-        "klm-step: is a kata-deploy pod of the newest revision?",
     ),
     r(
         Place::HelmNamespace,
@@ -265,18 +265,16 @@ pub const RIGHTS: &[Right] = &[
         Place::HelmNamespace,
         "",
         &["pods"],
-        &["get", "list", "delete"],
+        &["list", "delete"],
         "klm-step: roll kata-deploy's pods node by node, and prove the new ones",
     ),
-    r(Place::HelmNamespace, "", &["pods/log"], &["get"], "klm-step: why an install failed"),
-    r(Place::HelmNamespace, "", &["events"], &["list"], "klm-step: why an install failed"),
     // The verification pod.
     r(
         Place::VerificationNamespace,
         "",
         &["pods"],
-        &["get", "list", "create", "delete"],
-        "verify, rollback: the verification pods",
+        &["list", "create", "delete"],
+        "verify, rollback: the verification pods; check-prerequisites: would one be admitted?",
     ),
     r(Place::VerificationNamespace, "", &["pods/log"], &["get"], "verify, rollback: what a verification pod said"),
     r(

@@ -1,13 +1,9 @@
 //! Bad values are refused when the chart is installed, with the name, what was given and what is allowed.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
-mod support;
-
 use std::process::Command;
 
+use crate::support::{chart, tests};
 use klm_bed::parts::Parts;
-use support::{chart, tests};
 
 /// What helm says; it must refuse.
 fn refusal(args: &[&str], pod: Option<&str>) -> String {
@@ -32,7 +28,7 @@ fn refusal(args: &[&str], pod: Option<&str>) -> String {
 }
 
 #[test]
-#[ignore = "needs the bed's helm"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn a_wrong_value_is_refused_by_name() {
     for (args, wanted) in [
         (["--set", "defaults.batchSize=0"], ["/defaults/batchSize", "minimum: got 0, want 1"]),
@@ -63,7 +59,7 @@ fn a_wrong_value_is_refused_by_name() {
 }
 
 #[test]
-#[ignore = "needs the bed's helm"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn what_is_no_pod_is_refused_with_the_way_to_give_one() {
     const HINT: &str = "--set-file defaults.verificationPod=";
     for (pod, wanted) in [
@@ -90,7 +86,7 @@ fn what_is_no_pod_is_refused_with_the_way_to_give_one() {
 }
 
 #[test]
-#[ignore = "needs the bed's helm"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn a_pod_may_come_after_a_remark_and_in_base64() {
     let parts = Parts::find().unwrap();
     let render = |pod: &str| {

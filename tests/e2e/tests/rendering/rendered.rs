@@ -1,20 +1,16 @@
-//! What Helm renders, kept file by file. Needs helm, so these run with `cargo xtask test`; `fresh.rs` tells everybody
-//! else when the kept files are older than the chart.
+//! What Helm renders, kept file by file. klm-chartgen's tests read the kept files, and fail when they are older than
+//! the chart.
 //!
-//! To keep them anew: `UPDATE_RENDERED=1 cargo test -p klm-chartgen --test rendered -- --ignored`.
-
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
-mod support;
+//! To keep them anew: `UPDATE_RENDERED=1 cargo test -p klm-e2e --test rendering -- --ignored rendered`.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::support::{CASES, chart, rendered, tests, values};
 use klm_bed::parts::Parts;
 use serde_json::Value;
 use similar::TextDiff;
-use support::{CASES, chart, rendered, tests, values};
 
 fn helm(args: &[&str], files: &[&Path]) -> Output {
     let parts = Parts::find().unwrap();
@@ -38,7 +34,7 @@ fn text(output: Output) -> String {
 }
 
 #[test]
-#[ignore = "needs the bed's helm"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn helm_renders_what_is_kept() {
     let mut report = String::new();
     for case in CASES {
@@ -54,16 +50,16 @@ fn helm_renders_what_is_kept() {
         }
     }
     if std::env::var_os("UPDATE_RENDERED").is_some() {
-        support::keep_fingerprint();
+        crate::support::keep_fingerprint();
     }
     assert!(
         report.is_empty(),
-        "{report}\nrun: UPDATE_RENDERED=1 cargo test -p klm-chartgen --test rendered -- --ignored"
+        "{report}\nrun: UPDATE_RENDERED=1 cargo test -p klm-e2e --test rendering -- --ignored rendered"
     );
 }
 
 #[test]
-#[ignore = "needs the bed's helm"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn each_value_has_an_effect() {
     let whole: Value = serde_yaml::from_str(&fs::read_to_string(values("everything")).unwrap()).unwrap();
     let with_all = text(helm(&[], &[&values("everything")]));
@@ -91,7 +87,7 @@ fn each_value_has_an_effect() {
 }
 
 #[test]
-#[ignore = "needs the bed's helm"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn the_chart_lints_without_a_remark() {
     let parts = Parts::find().unwrap();
     let lint = Command::new(parts.path("helm").unwrap()).args(["lint", "--strict"]).arg(chart()).output().unwrap();

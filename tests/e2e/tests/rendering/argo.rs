@@ -3,18 +3,14 @@
 //! The bed has one version of Argo. More versions are checked when `KLM_ARGO_SCHEMAS` names a folder with
 //! `VERSION/schema.json` and `VERSION/workflowtemplates-crd.yaml` in it. `workflow.rs` holds what they limit as rules.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::{CASES, rendered, template};
 use jsonschema::{Draft, Validator};
 use klm_bed::parts::Parts;
 use serde_json::{Map, Value, json};
-use support::{CASES, rendered, template};
 
 const WORKFLOW_TEMPLATE: &str = "#/definitions/io.argoproj.workflow.v1alpha1.WorkflowTemplate";
 
@@ -60,7 +56,7 @@ fn tighten(schema: &mut Value) {
 }
 
 #[test]
-#[ignore = "needs the bed's Argo"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn the_template_is_valid_for_argos_json_schema() {
     for file in files(Parts::find().unwrap().argo_schema(), "schema.json") {
         let published: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
@@ -79,7 +75,7 @@ fn the_template_is_valid_for_argos_json_schema() {
 }
 
 #[test]
-#[ignore = "needs the bed's Argo"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn the_template_is_valid_for_argos_full_crd() {
     let full = Parts::find().unwrap().argo_manifests().join("base/crds/full/argoproj.io_workflowtemplates.yaml");
     for file in files(full, "workflowtemplates-crd.yaml") {
@@ -130,7 +126,7 @@ fn assert_refuses_what_is_wrong(validator: &Validator) {
 }
 
 #[test]
-#[ignore = "needs the bed's Argo"]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
 fn argo_lints_the_chart_without_a_cluster() {
     let parts = Parts::find().unwrap();
     for case in CASES {
