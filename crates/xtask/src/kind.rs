@@ -54,7 +54,9 @@ fn result(name: &str, value: &str) {
 fn registry() -> Result<String> {
     let running = output(&mut words(["docker", "ps", "--quiet", "--filter", &format!("name=^{REGISTRY}$")]))?;
     if running.trim().is_empty() {
-        start(&mut words(["docker", "run", "--detach", "--name", REGISTRY, "--network", "kind", REGISTRY_IMAGE]))?;
+        // Removed when it ends, or its name would be in the way of the next one.
+        let run = ["docker", "run", "--rm", "--detach", "--name", REGISTRY, "--network", "kind", REGISTRY_IMAGE];
+        start(&mut words(run))?;
     }
     let format = "{{ .NetworkSettings.Networks.kind.IPAddress }}";
     let address = output(&mut words(["docker", "inspect", REGISTRY, "--format", format]))?;
