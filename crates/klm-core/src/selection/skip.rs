@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Circumstances, is_in_flight, source};
+use super::{Circumstances, is_in_flight};
 use crate::contract::{HOLD, JOURNAL, KATA_RUNTIME};
 use crate::name::NodeName;
 use crate::node::{NodeFacts, Readiness};
@@ -88,7 +88,6 @@ fn is_at_target(node: &NodeFacts, circumstances: &Circumstances<'_>) -> bool {
         && node.serves_kata()
         && marked
         && installed.get(&node.name).is_none_or(|version| version == target)
-        && source(node, circumstances) == *target
 }
 
 fn cordoned_by_us(node: &NodeFacts) -> bool {

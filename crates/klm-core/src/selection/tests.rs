@@ -219,6 +219,17 @@ fn the_source_is_told_by_the_best_witness() {
 }
 
 #[test]
+fn the_record_of_a_finished_run_tells_no_source() {
+    let mut settled = left("n", NodePhase::Completed);
+    settled.version = Some("4.0.0".into());
+    settled.unschedulable = false;
+    settled.labels.insert(KATA_RUNTIME.into(), "true".into());
+    let circumstances = Circumstances { target: "4.1.0", ..circumstances() };
+    let selection = select(&[settled], &choice("", ""), &circumstances);
+    assert_eq!(selection.nodes[0].2.as_deref(), Some("4.0.0"), "the run came from 3.32.0");
+}
+
+#[test]
 fn nodes_without_kata_are_named_only_when_they_were_asked_for() {
     let plain = NodeFacts { labels: [("pool".into(), "x".into())].into(), ..node("n") };
     assert_eq!(select(std::slice::from_ref(&plain), &choice("", ""), &circumstances()), Selection::default());

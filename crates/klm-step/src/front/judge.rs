@@ -254,6 +254,13 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_did_a_version_again_is_no_way_back_for_the_next() {
+        let again = Origin { chart_version: "4.0.0".into(), ..stored("4.0.0", json!({"a": 1})) };
+        let origin = origin_of(Some(&again), &at("4.0.0", json!({"b": 2}), json!({}), "x"), &"4.0.0".parse().unwrap());
+        assert_eq!((origin.values.get("a"), origin.revision), (None, 7));
+    }
+
+    #[test]
     fn an_armed_release_is_its_own_way_back() {
         let armed = at(
             "3.32.0",

@@ -128,6 +128,15 @@ fn placeholders_stay_values_whatever_a_name_looks_like() {
 }
 
 #[test]
+fn a_manifests_own_placeholders_are_known_again() {
+    let mut pod = pod_with("/spec/nodeSelector", json!({"kubernetes.io/hostname": PLACEHOLDER_NODE}));
+    pod["metadata"]["labels"] = json!({"probe": PLACEHOLDER_TEST_POD});
+    let filled = fill(serde_json::from_str(&readable(&pod.to_string())).unwrap(), &node("w.x", "w"));
+    assert_eq!(filled["spec"]["nodeSelector"]["kubernetes.io/hostname"], json!("w"));
+    assert_eq!(filled["metadata"]["labels"]["probe"], json!("probe-1"));
+}
+
+#[test]
 fn what_is_not_the_users_to_say_is_set_here() {
     let mut hostile = pod();
     hostile["metadata"] = json!({

@@ -1,3 +1,4 @@
+use http::Method;
 use klm_testkit::fixtures::{Fleet, node, pod};
 use klm_testkit::{FakeCluster, FakeHelm};
 use serde_json::{Value, json};
@@ -77,6 +78,16 @@ async fn pods_in_the_way_of_a_drain_are_listed_with_their_budgets() {
     let (text, _) = printed(&fleet, "4.0.0", &["--drain-enabled", "true"]).await;
     assert!(text.contains("pod `default/web-1` is blocked-now: budget `default/web` needs 2"), "{text}");
     assert_eq!(fleet.0.get("pods", "default", "web-1").unwrap()["metadata"].get("deletionTimestamp"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_eviction_that_a_webhook_refuses_is_found_by_trying() {
+    let fleet = Fleet::new().build();
+    fleet.0.add(pod("web-1").on("worker-1").owned_by("ReplicaSet", "web"));
+    fleet.0.fail_once(Method::POST, "/api/v1/namespaces/default/pods/web-1/eviction", 403);
+    let (text, end) = printed(&fleet, "4.0.0", &["--drain-enabled", "true"]).await;
+    assert!(text.contains("pod `default/web-1` is never-opens: injected fault 403"), "{text}");
+    assert_eq!(end.unwrap_err().code(), 3);
 }
 
 #[tokio::test(start_paused = true)]
