@@ -118,7 +118,7 @@
 # klm-step: the lock, one run per release
 - apiGroups: ["coordination.k8s.io"]
   resources: ["leases"]
-  verbs: ["get", "create", "patch"]
+  verbs: ["get", "create", "patch", "delete"]
 # helm: kata-deploy's objects
 - apiGroups: [""]
   resources: ["serviceaccounts", "configmaps"]
@@ -139,6 +139,10 @@
 - apiGroups: [""]
   resources: ["pods"]
   verbs: ["list", "delete"]
+# klm-step: why an install failed
+- apiGroups: [""]
+  resources: ["pods/log"]
+  verbs: ["get"]
 {{- end }}
 {{- define "klm.rights.helm-namespace-node-feature-discovery" }}
 # helm: Node Feature Discovery's Deployments

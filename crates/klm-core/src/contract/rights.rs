@@ -230,7 +230,7 @@ pub const RIGHTS: &[Right] = &[
         Place::HelmNamespace,
         "coordination.k8s.io",
         &["leases"],
-        &["get", "create", "patch"],
+        &["get", "create", "patch", "delete"],
         "klm-step: the lock, one run per release",
     ),
     r(
@@ -268,6 +268,7 @@ pub const RIGHTS: &[Right] = &[
         &["list", "delete"],
         "klm-step: roll kata-deploy's pods node by node, and prove the new ones",
     ),
+    r(Place::HelmNamespace, "", &["pods/log"], &["get"], "klm-step: why an install failed"),
     // The verification pod.
     r(
         Place::VerificationNamespace,

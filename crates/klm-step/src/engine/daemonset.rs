@@ -141,7 +141,9 @@ impl Run<'_> {
                         Proof::Failed(why) => Some(Turn::Fails(Box::new(node), why)),
                     }
                 });
-                wave.take_in(self, turns.collect()).await?;
+                let turns: Vec<Turn> = turns.collect();
+                self.explain(&turns).await;
+                wave.take_in(self, turns).await?;
                 self.mark_proven(&mut arrived, wave, aim).await?;
             }
             Ok(if wave.going.is_empty() { Seen::Done(()) } else { Seen::NotYet(still(&wave.going, &seen)) })
@@ -153,11 +155,21 @@ impl Run<'_> {
                 let why = format!("the new kata-deploy pod is not proven after {after}: {last}");
                 Turn::Fails(Box::new(node), why)
             };
-            let turns = std::mem::take(&mut wave.going).into_iter().map(late).collect();
+            let turns: Vec<Turn> = std::mem::take(&mut wave.going).into_iter().map(late).collect();
+            self.explain(&turns).await;
             wave.take_in(self, turns).await?;
         }
         wave.going = arrived;
         Ok(())
+    }
+
+    /// Says why, for every node whose install failed.
+    pub(super) async fn explain(&self, turns: &[Turn]) {
+        for turn in turns {
+            if let Turn::Fails(node, _) = turn {
+                self.explain_install(node).await;
+            }
+        }
     }
 
     /// The wave's nodes as they are now.

@@ -144,6 +144,10 @@ impl Run<'_> {
         aim: Aim,
     ) -> anyhow::Result<Vec<(NodeFacts, String)>> {
         dispatched.helm_ended = true;
+        if helm.is_err() {
+            self.explain_dispatch().await;
+        }
+        dispatched.helm_said = helm.as_ref().err().map(ToString::to_string);
         let wait = Wait::new("the last Jobs of the wave", LOOK_EVERY, LAST_LOOKS.max(self.patience(aim)));
         let gave_up =
             helm.as_ref().is_err_and(|error| error.trouble == Trouble::Hook && error.said.contains("deadline"));
@@ -159,7 +163,8 @@ impl Run<'_> {
             let last = dispatched.seen.get(node.name.as_str()).map_or("nothing", String::as_str);
             Turn::Fails(Box::new(node), format!("the install is not proven in time: {last}{why}"))
         };
-        let turns = std::mem::take(&mut wave.going).into_iter().map(late).collect();
+        let turns: Vec<Turn> = std::mem::take(&mut wave.going).into_iter().map(late).collect();
+        self.explain(&turns).await;
         wave.take_in(self, turns).await?;
         Ok(std::mem::take(&mut dispatched.again))
     }
@@ -192,6 +197,7 @@ impl Run<'_> {
                 Proof::Failed(why) => turns.push(Turn::Fails(Box::new(node), why)),
             }
         }
+        self.explain(&turns).await;
         wave.take_in(self, turns).await?;
         self.mark_proven(arrived, wave, aim).await
     }
@@ -266,6 +272,7 @@ struct Dispatched {
     uid: Option<String>,
     ended: bool,
     helm_ended: bool,
+    helm_said: Option<String>,
     image: Option<String>,
     knows_image: bool,
     jobs: BTreeMap<String, NodeJob>,
@@ -277,7 +284,8 @@ impl Dispatched {
     fn judge(&self, node: &NodeFacts, version: &Version, suffix: Option<&str>) -> Proof {
         let Some(dispatcher) = &self.uid else {
             return if self.helm_ended {
-                Proof::Failed("helm started no dispatcher".to_owned())
+                let why = self.helm_said.as_deref().unwrap_or("helm ended well, but started no dispatcher");
+                Proof::Failed(why.to_owned())
             } else {
                 Proof::Waiting("no dispatcher yet".to_owned())
             };

@@ -5,6 +5,7 @@ pub mod context;
 mod daemonset;
 mod drain;
 pub mod each;
+mod explain;
 pub mod inherit;
 mod job;
 mod marks;

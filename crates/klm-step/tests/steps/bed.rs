@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use futures::FutureExt as _;
-use klm_core::contract::{CURRENT_VERSION, JOURNAL, STATUS};
+use klm_core::contract::{CHART_NAME, CURRENT_VERSION, JOURNAL, STATUS};
 use klm_core::journal::RunId;
 use klm_core::settings::Given;
 use klm_step::cli::Cli;
@@ -21,6 +21,12 @@ pub const NAMESPACE: &str = "kube-system";
 pub const RELEASE: &str = "kata-deploy";
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: \"${TEST_POD}\"}\nspec:\n  runtimeClassName: kata-qemu\n  containers:\n  - {name: probe, image: probe, env: [{name: TOKEN, value: hunter2-of-the-pod}]}\n";
+
+/// What the chart's roles give, as its default installation renders them, in namespace `flows`.
+fn chart_rules() -> Vec<serde_json::Value> {
+    let rendered = include_str!("../../../klm-chartgen/tests/rendered/defaults.yaml");
+    klm_step::manifest::documents(&rendered.replace("namespace: argo", "namespace: flows")).unwrap()
+}
 
 /// A cluster with a release, and runs on it.
 pub struct Bed {
@@ -49,6 +55,8 @@ impl Bed {
     /// What a pod of a step sees: its own connection, dead after a kill.
     pub fn world(&self) -> (World, StopSwitch) {
         let (stop, switch) = Stop::new();
+        // Under the chart's own rights: a step that needs more fails here.
+        let cluster = self.cluster.clone().with_rules(&chart_rules(), "flows", CHART_NAME);
         let process = self.helm.process();
         let helm: InProcess = Arc::new(move |call: klm_step::helm::Invocation| {
             let process = process.clone();
@@ -60,7 +68,7 @@ impl Bed {
             .boxed()
         });
         let world = World {
-            cluster: Cluster::new(self.cluster.client()),
+            cluster: Cluster::new(cluster.client()),
             helm: Helm::in_process(helm, stop.clone()).unwrap(),
             clock: Clock::starting_at(self.cluster.now()),
             stop,

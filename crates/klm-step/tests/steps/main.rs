@@ -1,6 +1,7 @@
 //! Every step against the fake API server and the fake helm, on virtual time; what really happened on the nodes is the
 //! oracle, not what labels say.
 #![allow(
+    clippy::large_futures,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
