@@ -82,7 +82,11 @@ async fn rolling_back_to_a_rolling_update_revision_rolls_every_node_again() {
         assert_eq!(kata.truth_of(&node).await.unwrap().install_count, 1, "OnDelete restarts nobody");
         kata.set_runtime_label(&node, "false").await.unwrap();
         kata.restart_pod(&node).await.unwrap();
-        assert_eq!(kata.runtime_label(&node).await.unwrap().as_deref(), Some("true"), "an installer overwrites `false`");
+        assert_eq!(
+            kata.runtime_label(&node).await.unwrap().as_deref(),
+            Some("true"),
+            "an installer overwrites `false`"
+        );
     }
     let upgraded = kata.settled("4.0.0").await.unwrap();
 

@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use klm_core::name::NodeName;
 use klm_testkit::fixtures::{Fleet, node, workflow};
-use klm_testkit::helm::Stage;
-use klm_testkit::{FakeCluster, FakeHelm, HelmFault, Invocation};
+use klm_testkit::{FakeCluster, FakeHelm, Invocation};
 use serde_json::{Value, json};
 
 use super::*;
