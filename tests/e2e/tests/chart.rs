@@ -1,0 +1,337 @@
+//! The chart on a real cluster, as its README says to use it: Helm installs it, Argo accepts what is submitted, and
+//! the steps' account may do what the chart grants.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use klm_bed::paths::workspace;
+use klm_bed::process::output;
+use klm_e2e::{Scene, Seen, Wait, unique};
+use serde_json::Value;
+
+const RELEASE: &str = "kata-lifecycle-manager";
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The README's pod, in a folder of its own, where the README's commands are run.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let pod = readme.split("```yaml\n# my-verification-pod.yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    fs::write(folder.path().join("my-verification-pod.yaml"), pod).unwrap();
+    folder
+}
+
+fn chart() -> PathBuf {
+    workspace().join("chart")
+}
+
+/// An installed chart, taken away again at the end of the test, however it ends.
+struct Installed<'a> {
+    scene: &'a Scene,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Installed<'a> {
+    /// The contract's command, with the chart of this repository.
+    fn new(scene: &'a Scene, more: &[&str]) -> Result<Self> {
+        uninstall(scene);
+        let installed = Self { scene, folder: folder() };
+        installed.helm("install", more)?;
+        Ok(installed)
+    }
+
+    fn helm(&self, verb: &str, more: &[&str]) -> Result<String> {
+        let mut helm = self.scene.cluster.command("helm");
+        helm.current_dir(self.folder.path()).args([verb, RELEASE]).arg(chart()).args(["--namespace", "argo"]);
+        output(helm.args(["--set-file", "defaults.verificationPod=./my-verification-pod.yaml"]).args(more))
+    }
+}
+
+impl Drop for Installed<'_> {
+    fn drop(&mut self) {
+        uninstall(self.scene);
+    }
+}
+
+fn uninstall(scene: &Scene) {
+    let _ = scene.kubectl(&["delete", "workflows", "--all", "--namespace", "argo"]);
+    scene.helm(&["uninstall", RELEASE, "--namespace", "argo", "--ignore-not-found", "--wait"]).unwrap();
+}
+
+fn json(scene: &Scene, arguments: &[&str]) -> Value {
+    let text = scene.kubectl(&[arguments, &["--output", "json"]].concat()).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn the_documented_command_installs_the_chart_and_argo_finds_no_fault() {
+    let scene = Scene::open().await.unwrap();
+    let installed = Installed::new(&scene, &[]).unwrap();
+    let template = json(&scene, &["get", "workflowtemplate", RELEASE, "--namespace", "argo"]);
+    assert_eq!(template["spec"]["entrypoint"], "deploy-version");
+    let manifest = scene.helm(&["get", "manifest", RELEASE, "--namespace", "argo"]).unwrap();
+    let file = installed.folder.path().join("manifest.yaml");
+    fs::write(&file, manifest).unwrap();
+    scene.argo(&["lint", "--namespace", "argo", "--strict", &file.display().to_string()]).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn without_a_verification_pod_nothing_is_installed() {
+    let scene = Scene::open().await.unwrap();
+    uninstall(&scene);
+    let chart = chart().display().to_string();
+    let error = scene.helm(&["install", RELEASE, &chart, "--namespace", "argo"]).unwrap_err().to_string();
+    assert!(error.contains("--set-file defaults.verificationPod="), "{error}");
+    assert_eq!(scene.helm(&["list", "--namespace", "argo", "--short"]).unwrap(), "");
+}
+
+/// Every `argo submit` in the README's blocks, whole.
+fn documented_submissions() -> Vec<String> {
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap().replace("\\\n", " ");
+    readme.lines().map(str::trim).filter(|line| line.starts_with("argo submit ")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn every_documented_submission_is_accepted() {
+    let scene = Scene::open().await.unwrap();
+    let installed = Installed::new(&scene, &[]).unwrap();
+    let submissions = documented_submissions();
+    assert!(submissions.len() >= 12, "{submissions:#?}");
+    for command in submissions {
+        // Whoever follows the log waits for the end; what is asked here is whether there is a beginning.
+        let command = command.replace(" --log", "").replace(" --watch", "");
+        let words = command.split(" #").next().unwrap();
+        let mut shell = scene.cluster.command("sh");
+        shell.current_dir(installed.folder.path()).args(["-ec", &format!("{words} --output name")]);
+        let name = output(&mut shell).with_context(|| command.clone()).unwrap();
+        let name = name.trim();
+        // The controller looks at a Workflow again before it makes the first pod.
+        Wait::new(format!("the first step of `{command}`"), MINUTE)
+            .until(async || {
+                let workflow = json(&scene, &["get", "workflow", name, "--namespace", "argo"]);
+                let status = &workflow["status"];
+                ensure!(status["phase"] != "Error", "{command}: {}", status["message"]);
+                let pods = status["nodes"].as_object().into_iter().flatten();
+                let pods = pods.filter(|(_, node)| node["type"] == "Pod").count();
+                Ok(if pods > 0 { Seen::Done(()) } else { Seen::NotYet(status["message"].to_string()) })
+            })
+            .await
+            .unwrap();
+        // It may have ended by itself: there is no kata-deploy here.
+        let _ = scene.argo(&["terminate", name, "--namespace", "argo"]);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn a_submission_that_lacks_what_its_entrypoint_needs_is_refused() {
+    let scene = Scene::open().await.unwrap();
+    let _installed = Installed::new(&scene, &[]).unwrap();
+    let submit = ["submit", "--namespace", "argo", "--from", "workflowtemplate/kata-lifecycle-manager"];
+    for (more, missing) in [
+        (&[][..], "target-version"),
+        (&["--entrypoint", "plan"], "target-version"),
+        (&["--entrypoint", "rollback-node"], "node-name"),
+    ] {
+        let error = scene.argo(&[&submit, more].concat()).unwrap_err().to_string();
+        assert!(error.contains(missing) && error.contains("was not supplied"), "{more:?}: {error}");
+    }
+    assert_eq!(json(&scene, &["get", "workflows", "--namespace", "argo"])["items"].as_array().unwrap().len(), 0);
+}
+
+/// Everything that a chart could leave behind, by kind, namespace and name.
+fn portrait(scene: &Scene) -> Vec<String> {
+    let kinds = "clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,workflowtemplates,configmaps,\
+                 secrets,networkpolicies,pods,jobs,leases";
+    let columns = "custom-columns=K:.kind,S:.metadata.namespace,N:.metadata.name";
+    let all = scene.kubectl(&["get", kinds, "--all-namespaces", "--no-headers", "--output", columns]).unwrap();
+    let mut all: Vec<_> = all.lines().map(str::to_owned).filter(|line| !line.starts_with("Lease")).collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn upgrade_and_uninstall_leave_nothing_behind() {
+    let scene = Scene::open().await.unwrap();
+    uninstall(&scene);
+    let before = portrait(&scene);
+    let installed = Installed::new(&scene, &["--set", "networkPolicy.enabled=true"]).unwrap();
+    let with_defaults = portrait(&scene);
+    assert!(with_defaults.len() > before.len() + 8, "{with_defaults:#?}");
+
+    let narrow =
+        ["--set", "rbac.scope=namespaced", "--set", "rbac.drain=false", "--set", "networkPolicy.enabled=false"];
+    installed.helm("upgrade", &narrow).unwrap();
+    let narrowed = portrait(&scene);
+    assert!(!narrowed.iter().any(|line| line.starts_with("NetworkPolicy")), "{narrowed:#?}");
+    let verification = |line: &&String| line.starts_with("Role") && line.contains("-argo-verification");
+    assert_eq!(narrowed.iter().filter(verification).count(), 2, "{narrowed:#?}");
+    installed.helm("upgrade", &["--set", "fullnameOverride=other"]).unwrap();
+    assert!(!portrait(&scene).iter().any(|line| line.contains(RELEASE) && line.starts_with("WorkflowTemplate")));
+
+    drop(installed);
+    assert_eq!(portrait(&scene), before);
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn helm_test_passes_and_names_a_right_that_was_taken_away() {
+    let scene = Scene::open().await.unwrap();
+    let _installed = Installed::new(&scene, &[]).unwrap();
+    let test = || {
+        let mut helm = scene.cluster.command("helm");
+        let done = helm.args(["test", RELEASE, "--namespace", "argo", "--timeout", "2m"]).output().unwrap();
+        (done.status.success(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+    };
+    let (well, said) = test();
+    assert!(well, "{said}");
+
+    let role = format!("clusterrole/{RELEASE}-argo");
+    let rules = json(&scene, &["get", &role])["rules"].clone();
+    let nodes = rules.as_array().unwrap().iter().position(|rule| rule["resources"][0] == "nodes").unwrap();
+    let patch = format!(r#"[{{"op": "remove", "path": "/rules/{nodes}"}}]"#);
+    scene.kubectl(&["patch", &role, "--type", "json", "--patch", &patch]).unwrap();
+    let (well, said) = test();
+    assert!(!well, "{said}");
+    let wanted = "the step's service account may not get, list, patch nodes in the whole cluster";
+    assert!(said.contains(wanted), "{said}");
+    // The test's pod isn't the release's: Helm deletes it, well or not.
+    let pods = json(&scene, &["get", "pods", "--namespace", "argo"]);
+    assert_eq!(pods["items"].as_array().unwrap().len(), 0, "{pods}");
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn a_namespace_that_enforces_pod_security_restricted_admits_every_step() {
+    let scene = Scene::open().await.unwrap();
+    let namespace = scene.namespace("restricted").unwrap();
+    scene.kubectl(&["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
+    let place = format!("argoNamespace={namespace}");
+    let source = format!("defaults.kataDeployChart={}", scene.cluster.kata_charts().unwrap());
+    let sets = ["--set", &place, "--set", &source, "--set", "registry.plainHTTP=true"];
+    let installed = Installed::new(&scene, &sets).unwrap();
+    let from = "workflowtemplate/kata-lifecycle-manager";
+    let submit =
+        ["submit", "--namespace", &namespace, "--from", from, "--entrypoint", "plan", "-p", "target-version=4.0.0"];
+    let run = || scene.argo(&[&submit[..], &["--output", "name"]].concat()).unwrap().trim().to_owned();
+    let name = run();
+    let outcome = scene.ended_workflow(&namespace, &name, 3 * MINUTE).await.unwrap();
+    // It ran, and found that there is no kata-deploy here.
+    assert!(outcome.step(".plan(0)").unwrap().message.contains("there is no Helm release"), "{outcome:?}");
+    for (step, seen) in &outcome.steps {
+        assert!(!seen.message.contains("PodSecurity"), "{step}: {}", seen.message);
+        assert_ne!(seen.phase, "Error", "{step}: {}", seen.message);
+    }
+    // The namespace does enforce it: without the patch for Argo's own containers no step is admitted.
+    installed.helm("upgrade", &[&sets[..], &["--set", "stepPods.patchExecutor=false"]].concat()).unwrap();
+    let outcome = scene.ended_workflow(&namespace, &run(), 3 * MINUTE).await.unwrap();
+    assert!(outcome.steps.values().any(|step| step.message.contains("PodSecurity")), "{outcome:?}");
+    drop(installed);
+    scene.kubectl(&["delete", "namespace", &namespace, "--wait=false"]).unwrap();
+}
+
+/// `yes` or `no`, as Kubernetes says it of the steps' account.
+fn may(scene: &Scene, verb: &str, resource: &str, namespace: &str) -> bool {
+    let mut kubectl = scene.cluster.command("kubectl");
+    // kubectl reads `pods/exec` as the pod `exec`.
+    let (resource, subresource) = match resource.split_once('/') {
+        Some(("pods", subresource)) => ("pods", subresource),
+        _ => (resource, ""),
+    };
+    kubectl.args(["auth", "can-i", verb, resource, "--subresource", subresource, "--namespace", namespace]);
+    let answer = kubectl.args(["--as", &format!("system:serviceaccount:argo:{RELEASE}")]).output().unwrap();
+    String::from_utf8_lossy(&answer.stdout).trim() == "yes"
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn the_steps_account_reads_secrets_in_one_namespace_and_owns_no_more_than_it_must() {
+    let scene = Scene::open().await.unwrap();
+    let installed = Installed::new(&scene, &[]).unwrap();
+    let other = scene.namespace("other").unwrap();
+    for (verb, resource, namespace, wanted) in [
+        ("get", "secrets", "kube-system", true),
+        ("get", "secrets", "argo", false),
+        ("list", "secrets", other.as_str(), false),
+        ("create", "pods", other.as_str(), true),
+        ("create", "pods/eviction", other.as_str(), true),
+        ("patch", "nodes", "default", true),
+        ("delete", "nodes", "default", false),
+        ("create", "pods/exec", other.as_str(), false),
+        ("escalate", "clusterroles", "default", false),
+        ("patch", "clusterrole/cluster-admin", "default", false),
+        ("patch", "clusterrole/kata-deploy-role", "default", true),
+    ] {
+        assert_eq!(may(&scene, verb, resource, namespace), wanted, "{verb} {resource} in {namespace}");
+    }
+
+    let listed = format!("rbac.helmNamespaces={{{other}}}");
+    installed
+        .helm("upgrade", &["--set", "rbac.scope=namespaced", "--set", "rbac.drain=false", "--set", &listed])
+        .unwrap();
+    for (verb, resource, namespace, wanted) in [
+        ("get", "secrets", other.as_str(), true),
+        ("create", "pods", other.as_str(), false),
+        ("create", "pods", "default", true),
+        ("create", "pods/eviction", "default", false),
+    ] {
+        assert_eq!(may(&scene, verb, resource, namespace), wanted, "namespaced: {verb} {resource} in {namespace}");
+    }
+    drop(installed);
+    scene.kubectl(&["delete", "namespace", &other, "--wait=false"]).unwrap();
+}
+
+/// The stand-in renders what kata-deploy's chart of each version renders, roles included, so Kubernetes checks here what
+/// it checks there.
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn helm_moves_kata_deploy_between_all_versions_under_the_charts_rights() {
+    let scene = Scene::open().await.unwrap();
+    let namespace = unique("kata");
+    klm_standin::setup::prepare(&scene.client, &namespace).await.unwrap();
+    let _installed = Installed::new(&scene, &["--set", &format!("defaults.helmNamespace={namespace}")]).unwrap();
+    let repository = scene.cluster.kata_charts().unwrap();
+    let account = format!("system:serviceaccount:argo:{RELEASE}");
+    let helm = |verb: &[&str], version: &str, more: &[&str]| {
+        let common = [&repository, "--plain-http", "--version", version, "--namespace", &namespace, "--wait=hookOnly"];
+        scene.helm(&[verb, &["kata-deploy"], &common[..], &["--timeout", "3m"], more].concat()).map(drop)
+    };
+    let as_steps = [
+        "--reset-then-reuse-values",
+        "--set",
+        "verification.pod=",
+        "--kube-as-user",
+        &account,
+        "--kube-as-group",
+        "system:serviceaccounts",
+        "--kube-as-group",
+        "system:authenticated",
+    ];
+    let versions: Vec<String> = klm_standin::chart::VERSIONS.iter().map(ToString::to_string).collect();
+    let (oldest, newest) = (versions.first().unwrap(), versions.last().unwrap());
+    for mode in ["daemonset", "job"] {
+        let has_mode = |version: &&String| mode == "daemonset" || *version >= &"3.32.0".to_owned();
+        let there: Vec<&String> = versions.iter().filter(has_mode).collect();
+        let back = there.iter().rev().skip(1);
+        let set = format!("deploymentMode={mode}");
+        let sets = ["--set", "updateStrategy.type=OnDelete", "--set", &set];
+        helm(&["install"], there[0], &sets).unwrap();
+        let jumps = [newest, if mode == "daemonset" { oldest } else { there[0] }];
+        for version in there.iter().chain(back).copied().chain(jumps) {
+            helm(&["upgrade"], version, &[&as_steps[..], &sets].concat())
+                .with_context(|| format!("{mode}: to {version}"))
+                .unwrap();
+        }
+        let uninstall = ["uninstall", "kata-deploy", "--namespace", &namespace, "--timeout", "3m"];
+        scene.helm(&uninstall).unwrap();
+    }
+    scene.kubectl(&["delete", "namespace", &namespace, "--wait=false"]).unwrap();
+}
