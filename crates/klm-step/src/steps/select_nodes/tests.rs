@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use klm_core::name::NodeName;
 use klm_testkit::fixtures::{Fleet, node, workflow};
-use klm_testkit::{FakeCluster, FakeHelm, Invocation};
+use klm_testkit::helm::Stage;
+use klm_testkit::{FakeCluster, FakeHelm, HelmFault, Invocation};
 use serde_json::{Value, json};
 
 use super::*;
@@ -118,6 +119,43 @@ async fn the_nodes_own_pods_tell_the_source() {
     let bench = Bench::of(Fleet::new());
     bench.select("4.0.0", &[]).await.unwrap();
     assert!(bench.plan().nodes.iter().all(|node| node.2.as_deref() == Some("3.31.0")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_on_its_way_out_tells_nothing() {
+    let bench = Bench::of(Fleet::new());
+    let on_worker_1 = |pod: &&Value| pod["spec"]["nodeName"] == "worker-1";
+    let pods = bench.cluster.objects("pods");
+    let name = pods.iter().find(on_worker_1).unwrap()["metadata"]["name"].as_str().unwrap();
+    bench.cluster.edit("pods", "kube-system", name, |pod| {
+        pod["metadata"]["finalizers"] = json!(["x/y"]);
+        pod["metadata"]["deletionTimestamp"] = json!("2026-03-02T08:00:00Z");
+        pod["spec"]["containers"][0]["image"] = json!("q/k:3.30.0");
+    });
+    bench.select("4.0.0", &[]).await.unwrap();
+    assert_eq!(bench.plan().nodes[0].2.as_deref(), Some("3.31.0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failed_revision_the_last_good_one_is_the_origin() {
+    let bench = Bench::of(Fleet::new().values(json!({"debug": true})));
+    bench.helm.inject(HelmFault::fail("upgrade", "no").at(Stage::Applied));
+    let failing = [
+        "upgrade",
+        "kata-deploy",
+        "oci://x/kata-deploy",
+        "--version",
+        "4.0.0",
+        "--namespace",
+        "kube-system",
+        "--set",
+        "a=b",
+    ];
+    assert_eq!(bench.helm.process().run(Invocation::of(failing)).await.code, Some(1));
+    bench.select("4.0.0", &[]).await.unwrap();
+    let origin = bench.origin().await.unwrap().origin;
+    assert_eq!((origin.chart_version.as_str(), origin.revision, origin.values.get("a")), ("3.31.0", 1, None));
+    assert_eq!((origin.values["debug"].as_bool(), bench.plan().base_revision), (Some(true), 2));
 }
 
 #[tokio::test(start_paused = true)]
