@@ -64,3 +64,19 @@
 bed.local/played-by: {{ . | quote }}
 {{- end -}}
 {{- end -}}
+
+{{/*
+Test only. With somebody playing pods on simulated nodes, what really has to run keeps to the others: tolerations that
+a simulated node's taint needs are in the same value as the dispatcher's and the hooks'.
+*/}}
+{{- define "standin.realNode" -}}
+{{- if (.Values.standin).playedBy -}}
+affinity:
+  nodeAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      nodeSelectorTerms:
+        - matchExpressions:
+            - key: bed.local/simulated
+              operator: DoesNotExist
+{{- end -}}
+{{- end -}}

@@ -91,7 +91,7 @@ pub struct Flags {
 }
 
 /// The flags that came after 3.32.0.
-const SINCE: [(&str, Dispatcher); 17] = [
+const SINCE: [(&str, Dispatcher); 16] = [
     ("cleanup_job_template", Dispatcher::V4_1),
     ("wait_for_nodes_secs", Dispatcher::V4_1),
     ("node_settle_secs", Dispatcher::V4_1),
@@ -103,7 +103,6 @@ const SINCE: [(&str, Dispatcher); 17] = [
     ("remove_node_taints", Dispatcher::V4_1),
     ("kubelet_timeout_warn_secs", Dispatcher::V4_1),
     ("ignore_node_taints", Dispatcher::V4_1),
-    ("node_field_selector", Dispatcher::V4_1),
     ("tracking_label_prefix", Dispatcher::External),
     ("node_label_key", Dispatcher::External),
     ("instance_label_prefix", Dispatcher::External),
@@ -158,6 +157,8 @@ mod tests {
     #[case("--node-selector=a=b", Dispatcher::V3_32)]
     #[case("--poll-interval-secs=1", Dispatcher::V3_32)]
     #[case("--namespace=x", Dispatcher::V3_32)]
+    #[case("--node-field-selector=metadata.name=a", Dispatcher::V3_32)]
+    #[case("--node-page-size=100", Dispatcher::V3_32)]
     #[case("--cleanup-job-template=/c", Dispatcher::V4_1)]
     #[case("--wait-for-nodes-secs=120", Dispatcher::V4_1)]
     #[case("--node-settle-secs=15", Dispatcher::V4_1)]

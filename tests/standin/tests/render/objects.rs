@@ -289,6 +289,8 @@ fn only_pods_that_a_simulated_node_runs_say_who_plays_them() {
     let objects = render_job("4.1.0", &played);
     for stage in ["install", "cleanup"] {
         assert_eq!(label(&job_template(&objects, stage)), "someone");
-        assert_eq!(label(find(&objects, "Job", &format!("kata-deploy-{stage}-dispatcher"))), json!(null));
+        let dispatcher = find(&objects, "Job", &format!("kata-deploy-{stage}-dispatcher"));
+        assert_eq!(label(dispatcher), json!(null));
+        assert!(dispatcher["spec"]["template"]["spec"]["affinity"].is_object(), "and really runs, on a real node");
     }
 }
