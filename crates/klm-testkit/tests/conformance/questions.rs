@@ -1,5 +1,8 @@
 //! What is asked: everything that our clients rely on or can trip over.
 
+mod pods;
+mod rights;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -23,10 +26,10 @@ pub async fn ask_all(probe: &mut Probe) {
     listing(probe).await;
     immutable_fields(probe).await;
     events(probe).await;
-    admission(probe).await;
-    evicting(probe).await;
-    rights(probe).await;
-    escalation(probe).await;
+    pods::admission(probe).await;
+    pods::evicting(probe).await;
+    rights::rights(probe).await;
+    rights::escalation(probe).await;
 }
 
 fn map(name: &str) -> Value {
@@ -297,203 +300,4 @@ async fn events(probe: &mut Probe) {
     modern["reportingInstance"] = json!("klm-1");
     modern["action"] = json!("Test");
     probe.ask(Method::POST, "/api/v1/namespaces/default/events", modern, &["/action"]).await;
-}
-
-fn pod(name: &str, spec: Value) -> Value {
-    let mut pod = json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": {"containers": [{"name": "main", "image": "x"}]}});
-    for (key, value) in spec.as_object().unwrap() {
-        pod["spec"][key] = value.clone();
-    }
-    pod
-}
-
-async fn admission(probe: &mut Probe) {
-    probe.about("what is added to a pod, or refused");
-    let pods = format!("{NS}/pods");
-    let fields = [
-        "/spec/restartPolicy",
-        "/spec/serviceAccountName",
-        "/spec/tolerations",
-        "/status/phase",
-        "/spec/terminationGracePeriodSeconds",
-    ];
-    probe.ask(Method::POST, &pods, pod("plain", json!({})), &fields).await;
-    probe
-        .ask(
-            Method::POST,
-            &pods,
-            pod("tolerant", json!({"tolerations": [{"operator": "Exists"}]})),
-            &["/spec/tolerations"],
-        )
-        .await;
-    probe.ask(Method::POST, &pods, pod("classless", json!({"runtimeClassName": "absent"})), &[]).await;
-    probe.ask(Method::POST, &pods, pod("stranger", json!({"serviceAccountName": "absent"})), &[]).await;
-    let class = json!({"metadata": {"name": "selective"}, "handler": "h", "overhead": {"podFixed": {"memory": "160Mi"}},
-        "scheduling": {"nodeSelector": {"kata": "true"}, "tolerations": [{"key": "k", "operator": "Exists"}]}});
-    probe.prepare(Method::POST, "/apis/node.k8s.io/v1/runtimeclasses", class).await;
-    let fields = ["/spec/nodeSelector", "/spec/overhead", "/spec/tolerations/0", "/spec/tolerations/2"];
-    probe.ask(Method::POST, &pods, pod("selected", json!({"runtimeClassName": "selective"})), &fields).await;
-    probe
-        .ask(
-            Method::POST,
-            &pods,
-            pod("torn", json!({"runtimeClassName": "selective", "nodeSelector": {"kata": "false"}})),
-            &[],
-        )
-        .await;
-    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"limits.memory": "1Gi"}}});
-    probe.prepare(Method::POST, "/api/v1/namespaces", json!({"metadata": {"name": "conformance-quota"}})).await;
-    probe
-        .prepare(
-            Method::POST,
-            "/api/v1/namespaces/conformance-quota/serviceaccounts",
-            json!({"metadata": {"name": "default"}}),
-        )
-        .await;
-    probe.prepare(Method::POST, "/api/v1/namespaces/conformance-quota/resourcequotas", quota).await;
-    probe
-        .prepare(
-            Method::PATCH,
-            "/api/v1/namespaces/conformance-quota/resourcequotas/few/status",
-            json!({"status": {"hard": {"limits.memory": "1Gi"}, "used": {"limits.memory": "0"}}}),
-        )
-        .await;
-    probe.ask(Method::POST, "/api/v1/namespaces/conformance-quota/pods", pod("heavy", json!({})), &[]).await;
-}
-
-async fn evicting(probe: &mut Probe) {
-    probe.about("evicting");
-    let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
-    let mut uids = Vec::new();
-    for name in ["free", "guarded", "twice", "lagging", "odd", "sick", "done"] {
-        let stored =
-            probe.prepare(Method::POST, &format!("{NS}/pods"), pod(name, json!({"nodeName": "worker-1"}))).await;
-        let mut status = running.clone();
-        if name == "sick" {
-            status["status"]["conditions"][0]["status"] = json!("False");
-        }
-        if name == "done" {
-            status["status"]["phase"] = json!("Succeeded");
-        }
-        probe.prepare(Method::PATCH, &format!("{NS}/pods/{name}/status"), status).await;
-        uids.push(stored["metadata"]["uid"].clone());
-    }
-    probe.hide(&uids[0], "<uid of free>");
-    let budget = |name: &str, app: &str| json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": app}}}});
-    let budgets = "/apis/policy/v1/namespaces/conformance/poddisruptionbudgets";
-    for (name, app, status) in [
-        (
-            "full",
-            "guarded",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}),
-        ),
-        (
-            "first",
-            "twice",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
-        ),
-        (
-            "second",
-            "twice",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
-        ),
-        (
-            "behind",
-            "lagging",
-            json!({"observedGeneration": 0, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
-        ),
-        (
-            "enough",
-            "sick",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 2}),
-        ),
-        (
-            "finished",
-            "done",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 1, "expectedPods": 1}),
-        ),
-    ] {
-        probe.prepare_budget(budgets, budget(name, app), status).await;
-    }
-    let evict = |name: &str, options: Value| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": "conformance"}, "deleteOptions": options});
-    let path = |name: &str| format!("{NS}/pods/{name}/eviction");
-    probe.ask(Method::POST, &path("absent"), evict("absent", json!({})), &[]).await;
-    probe.ask(Method::POST, &path("free"), evict("free", json!({"preconditions": {"uid": "other"}})), &[]).await;
-    probe.ask(Method::POST, &path("free"), evict("free", json!({"dryRun": ["All"]})), &["/kind", "/status"]).await;
-    probe.ask(Method::GET, &format!("{NS}/pods/free"), Value::Null, &["/metadata/deletionTimestamp"]).await;
-    for name in ["guarded", "twice", "lagging", "sick", "done", "free"] {
-        probe.ask(Method::POST, &path(name), evict(name, json!({})), &["/kind", "/status"]).await;
-    }
-    probe.ask(Method::POST, &path("guarded"), evict("other", json!({})), &["/code"]).await;
-    probe.ask(Method::GET, &format!("{NS}/pods/free"), Value::Null, &["/metadata/deletionGracePeriodSeconds"]).await;
-    probe.prepare(Method::POST, "/api/v1/namespaces", json!({"metadata": {"name": "conformance-end"}})).await;
-    probe
-        .prepare(
-            Method::POST,
-            "/api/v1/namespaces/conformance-end/serviceaccounts",
-            json!({"metadata": {"name": "default"}}),
-        )
-        .await;
-    probe
-        .prepare(Method::POST, "/api/v1/namespaces/conformance-end/pods", pod("last", json!({"nodeName": "worker-1"})))
-        .await;
-    probe.prepare(Method::PATCH, "/api/v1/namespaces/conformance-end/pods/last/status", running).await;
-    probe.ask(Method::DELETE, "/api/v1/namespaces/conformance-end", Value::Null, &["/kind", "/status/phase"]).await;
-    let mut last = evict("last", json!({}));
-    last["metadata"]["namespace"] = json!("conformance-end");
-    probe.ask(Method::POST, "/api/v1/namespaces/conformance-end/pods/last/eviction", last, &[]).await;
-    probe.ask(Method::POST, "/api/v1/namespaces/conformance-end/configmaps", map("late"), &[]).await;
-}
-
-fn rules(verbs: Value) -> Vec<Value> {
-    let subjects = json!([{"kind": "ServiceAccount", "name": "reader", "namespace": "conformance"}]);
-    vec![
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "conformance"}, "rules": [
-            {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]},
-            {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles", "roles", "rolebindings"], "verbs": verbs},
-        ]}),
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "conformance"}, "subjects": subjects,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "conformance"}}),
-    ]
-}
-
-async fn rights(probe: &mut Probe) {
-    probe.about("rights");
-    let rules = rules(json!(["create"]));
-    probe.prepare(Method::POST, "/apis/rbac.authorization.k8s.io/v1/clusterroles", rules[0].clone()).await;
-    probe.prepare(Method::POST, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", rules[1].clone()).await;
-    probe.settle().await;
-    let who = Some(("reader", rules.as_slice()));
-    for (method, path) in [
-        (Method::GET, "/api/v1/nodes/patched-1"),
-        (Method::GET, "/api/v1/nodes/absent"),
-        (Method::GET, "/api/v1/nodes"),
-        (Method::PATCH, "/api/v1/nodes/patched-1"),
-        (Method::GET, "/api/v1/namespaces/conformance"),
-        (Method::GET, "/api/v1/namespaces/conformance/pods"),
-        (Method::GET, "/apis/apps/v1/namespaces/conformance/daemonsets/x"),
-        (Method::POST, "/api/v1/namespaces/conformance/pods/plain/eviction"),
-        (Method::DELETE, "/apis/batch/v1/namespaces/conformance/jobs"),
-        (Method::GET, "/version"),
-    ] {
-        let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-        let body = if method == Method::GET { Value::Null } else { json!({}) };
-        probe.ask_as(who, method, path, kind, body, &[]).await;
-    }
-}
-
-async fn escalation(probe: &mut Probe) {
-    probe.about("granting");
-    let rules = rules(json!(["create"]));
-    let who = Some(("reader", rules.as_slice()));
-    let role = |name: &str, verb: &str| json!({"metadata": {"name": name}, "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": [verb]}]});
-    for (name, verb) in [("granted-1", "get"), ("granted-2", "patch")] {
-        let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
-        probe.ask_as(who, Method::POST, path, "application/json", role(name, verb), &[]).await;
-    }
-    probe.prepare(Method::POST, "/apis/rbac.authorization.k8s.io/v1/clusterroles", role("granted-3", "patch")).await;
-    let binding = json!({"metadata": {"name": "granted"}, "subjects": [],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "granted-3"}});
-    let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/conformance/rolebindings";
-    probe.ask_as(who, Method::POST, path, "application/json", binding, &[]).await;
 }
