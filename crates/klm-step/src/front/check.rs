@@ -6,6 +6,7 @@ use klm_core::gate;
 use klm_core::helm_command;
 use klm_core::journal::RunId;
 use klm_core::mode;
+use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
 use klm_core::release::Release;
 use klm_core::settings::Settings;
@@ -81,7 +82,7 @@ pub async fn check(
     };
     let outcome = judge(&request, &seen);
     refusals.extend(outcome.refusals.iter().cloned());
-    refusals.extend(charts(world, &request, &seen).await);
+    refusals.extend(charts(world, &request, &outcome, &seen).await);
     let obstacles = obstacles(world, &request, &seen, &outcome.selection.nodes, run).await?;
     refusals.extend(gate::drain(&obstacles.iter().filter_map(Obstacle::blocked).collect::<Vec<_>>()));
     refusals.extend(verification_pod(world, &request, &outcome, &seen).await?);
@@ -121,9 +122,13 @@ pub async fn rights(
 }
 
 /// The target's chart, and the one that a rollback needs.
-async fn charts(world: &World, request: &Request, seen: &Seen) -> Vec<Refusal> {
+async fn charts(world: &World, request: &Request, outcome: &Outcome, seen: &Seen) -> Vec<Refusal> {
     let reference = &request.settings.kata_deploy_chart;
-    let origin = seen.live.as_ref().map(|live| live.base.metadata.version.clone());
+    let mode = outcome.detected.as_ref().map(|detected| detected.mode);
+    // A release that restarts nothing by itself is its own way back: Helm keeps its manifests.
+    let needed = |base: &&Release| mode == Some(Mode::Job) || !base.is_on_delete();
+    let base = seen.live.as_ref().map(|live| &live.base);
+    let origin = base.filter(needed).map(|base| base.metadata.version.clone());
     let mut refusals = Vec::new();
     for (version, what) in [(Some(request.target_text.clone()), "the target"), (origin, "what a rollback goes back to")]
     {

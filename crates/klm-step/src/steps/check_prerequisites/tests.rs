@@ -130,6 +130,22 @@ async fn a_drain_that_can_not_succeed_is_refused_before_the_first_cordon() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_chart_that_a_rollback_needs_must_be_there_too() {
+    let gone = |fleet: Fleet| {
+        let fleet = fleet.build();
+        fleet.1.set_versions(&["4.0.0", "4.1.0"]);
+        post_render(&fleet.1);
+        fleet
+    };
+    let said = refusals(checked(&gone(Fleet::new()), "4.0.0", &[]).await);
+    assert!(said.contains("chart version 3.31.0, what a rollback goes back to"), "{said}");
+    let armed = Fleet::new().values(json!({"updateStrategy": {"type": "OnDelete"}}));
+    checked(&gone(armed), "4.0.0", &[]).await.unwrap();
+    let job = Fleet::new().version("3.32.0").job().values(json!({"updateStrategy": {"type": "OnDelete"}}));
+    assert!(refusals(checked(&gone(job), "4.1.0", &[]).await).contains("chart version 3.32.0"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_old_helm_is_refused() {
     let fleet = Fleet::new().build();
     fleet.1.set_helm_version("v4.2.1");
