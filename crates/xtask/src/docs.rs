@@ -68,8 +68,8 @@ fn every_command_in_the_documentation_is_one_that_the_program_takes() {
 
 #[test]
 fn every_label_and_annotation_in_the_documentation_is_one_of_the_contract() {
-    use klm_core::contract::{CURRENT_VERSION, JOURNAL, KATA_RUNTIME, RUN_LABEL, STATUS, WINDOW};
-    let known = [CURRENT_VERSION, JOURNAL, KATA_RUNTIME, RUN_LABEL, STATUS, WINDOW];
+    use klm_core::contract::{CURRENT_VERSION, HOLD, JOURNAL, KATA_RUNTIME, RUN_LABEL, STATUS, WINDOW};
+    let known = [CURRENT_VERSION, HOLD, JOURNAL, KATA_RUNTIME, RUN_LABEL, STATUS, WINDOW];
     let mut complaints = Vec::new();
     for page in pages() {
         for (at, prefix) in page.text.match_indices("katacontainers.io/") {
