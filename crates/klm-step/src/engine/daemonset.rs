@@ -33,6 +33,7 @@ impl Run<'_> {
     /// Deletes the nodes' pods and waits until the new ones are proven. The release is there already.
     pub async fn roll(&self, wave: &mut Wave, aim: Aim) -> anyhow::Result<()> {
         let daemonset = self.current_daemonset().await?;
+        wave.look_again(self).await?;
         let pods = self.kata_pods(&wave.going, None).await?;
         let by_node = by_node(&pods);
         wave.turn(self, async |node| {

@@ -75,6 +75,7 @@ impl Run<'_> {
             }
         };
         self.clear_jobs().await?;
+        wave.look_again(self).await?;
         wave.turn(self, async |node| {
             let first = record::ours(&node, &self.id).is_ok_and(|journal| !journal.changed);
             let begun = self.write(node, |node| record::begin_change(node, &self.id, None)).await?;

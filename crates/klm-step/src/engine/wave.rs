@@ -87,6 +87,19 @@ impl Wave {
         }
     }
 
+    /// The nodes as they are now, by one list. Kubernetes answers a cordon with a taint: without this, the next write
+    /// on each node would meet a node that has changed, and cost two requests more.
+    pub async fn look_again(&mut self, run: &Run<'_>) -> anyhow::Result<()> {
+        let found = run.unsettled().await?;
+        for node in &mut self.going {
+            // One that isn't there is for the next write to find out about.
+            if let Some(now) = found.iter().find(|now| now.name == node.name && now.uid == node.uid) {
+                node.clone_from(now);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes every node that is still on its way through one turn, side by side.
     pub async fn turn(
         &mut self,

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use klm_core::journal::RunId;
 use klm_core::refusal::Refusal;
-use klm_core::settings::Settings;
+use klm_core::settings::{Settings, text};
 
 use crate::cli;
 use crate::engine::Run;
 use crate::engine::context::release_of;
 use crate::exit::{StepError, count};
 use crate::world::World;
-use crate::{lock, plan_store};
+use crate::{lock, manifest, plan_store};
 
 /// The reason on nodes that a terminated run left.
 const LEFT_BEHIND: &str = "its run ended without settling it";
@@ -19,24 +19,30 @@ const LEFT_BEHIND: &str = "its run ended without settling it";
 /// The step.
 pub async fn run(args: &cli::Recover, world: &World) -> Result<(), StepError> {
     let id = args.run.id();
-    let settings = Settings::parse(&args.parameters.resolve()?)?;
+    let given = args.parameters.resolve()?;
+    let settings = Settings::parse(&given)?;
     let release = release_of(&settings);
     plan_store::begin(&world.cluster, &id, &settings).await?;
     // Refuses while a run that holds the lock is alive; takes over from one that isn't.
     lock::hold(world, &release, &id).await?;
-    let recovered = recover(world, &id, &settings).await;
+    let recovered = recover(world, &id, &settings, text(&given, "verification-pod")).await;
     if !matches!(recovered, Err(StepError::Stopped)) {
         lock::release(world, &release, &id).await?;
     }
     recovered
 }
 
-async fn recover(world: &World, id: &RunId, settings: &Settings) -> Result<(), StepError> {
+async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> Result<(), StepError> {
     let release = release_of(settings);
     let Some(mut run) = Run::of_origin(world, id, settings, Vec::new()).await? else {
         tracing::info!(release = %release.name, "no run was ever recorded for the release: nothing to put right");
         return Ok(());
     };
+    // The pod that the dead run used may be what kept its nodes from being taken back.
+    if !pod.is_empty() {
+        manifest::verification_pod(pod, &settings.verification_namespace)?;
+        pod.clone_into(&mut run.inputs.verification_pod);
+    }
     let left = run.left_by_others().await?;
     let others: BTreeSet<RunId> = left.runs.into_iter().chain([run.inputs.run.clone()]).collect();
     run.heir_of = others.into_iter().filter(|other| other != id).collect();
