@@ -131,8 +131,9 @@ fn without_ours(values: &Value) -> Value {
 
 /// Labels that neither a run nor kata-deploy writes.
 fn users(labels: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
-    let theirs =
-        |name: &str| [STATUS, CURRENT_VERSION, KATA_RUNTIME].contains(&name) || name.starts_with(MARKER_PREFIX);
+    let theirs = |name: &str| {
+        [STATUS, CURRENT_VERSION, RUN_LABEL, KATA_RUNTIME].contains(&name) || name.starts_with(MARKER_PREFIX)
+    };
     labels.iter().filter(|(name, _)| !theirs(name)).map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 

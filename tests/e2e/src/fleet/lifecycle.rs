@@ -12,11 +12,12 @@ pub struct Lifecycle {
     pub pod: VerificationPod,
     /// What a user gave with `--set`.
     pub sets: Vec<String>,
+    step_pods_anywhere: bool,
 }
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self { pod: VerificationPod::documented(), sets: Vec::new() }
+        Self { pod: VerificationPod::documented(), sets: Vec::new(), step_pods_anywhere: false }
     }
 }
 
@@ -24,6 +25,14 @@ impl Lifecycle {
     /// With this verification pod.
     pub fn verifying_with(pod: VerificationPod) -> Self {
         Self { pod, ..Self::default() }
+    }
+
+    /// With step pods wherever the scheduler puts them. Otherwise they run on the last node, because the node of the first
+    /// step goes last, and tests want to know which wave a node is in.
+    #[must_use]
+    pub fn with_step_pods_anywhere(mut self) -> Self {
+        self.step_pods_anywhere = true;
+        self
     }
 
     /// One more value, as for `--set`.
@@ -68,7 +77,9 @@ impl Fleet {
             "images.pullPolicy=IfNotPresent",
             "workflow.podGC=OnWorkflowCompletion",
         ];
-        let given = lifecycle.sets.iter().map(String::as_str);
+        let pinned =
+            (!lifecycle.step_pods_anywhere).then_some(r"stepPods.nodeSelector.kubernetes\.io/hostname=worker-3");
+        let given = pinned.into_iter().chain(lifecycle.sets.iter().map(String::as_str));
         for set in here.into_iter().chain(TIMES.iter().copied()).chain(given) {
             arguments.extend(["--set".to_owned(), set.to_owned()]);
         }

@@ -37,14 +37,20 @@ impl Requests {
         sorted
     }
 
-    /// Our own requests about these nodes, apart from waiting: what is listed again and again is left out.
+    /// Our own requests about nodes and their pods, apart from waiting, shared out over so many nodes: without
+    /// what a step asks once for all of them (plan, lock, origin, itself).
     pub fn per_node(&self, nodes: usize) -> usize {
-        let counted = self.own.iter().filter(|request| !is_waiting(request)).count();
+        let about_nodes = |request: &&Request| {
+            ["nodes", "pods", "pods/log", "pods/eviction", "events"].contains(&request.resource.as_str())
+                && request.namespace != ARGO
+                && !request.uri.contains("dryRun=All")
+        };
+        let counted = self.own.iter().filter(|request| !is_waiting(request)).filter(about_nodes).count();
         counted.div_ceil(nodes.max(1))
     }
 }
 
-/// Lists are how a step waits; what it lists once to begin with doesn't grow with the nodes.
+/// Lists are how a step looks and waits: their number doesn't grow with the nodes.
 fn is_waiting(request: &Request) -> bool {
     request.verb == "list" || request.verb == "watch"
 }
