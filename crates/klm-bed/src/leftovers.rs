@@ -39,6 +39,12 @@ impl Leftovers {
         }
     }
 
+    /// The memory that its processes hold, in MiB; what several share is counted once.
+    pub fn memory(&self) -> u64 {
+        let kib: u64 = self.processes.iter().filter_map(|pid| proportional(*pid)).sum();
+        kib / 1024
+    }
+
     /// Whether nothing is there.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -79,6 +85,12 @@ fn processes(run: &Run, namespaces: &[Netns]) -> BTreeSet<i32> {
         // We may run inside ourselves, from `cluster shell` or as a test; that isn't the cluster's.
         .filter(|pid| !own.contains(pid) && Started::of(*pid).is_some())
         .collect()
+}
+
+fn proportional(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn ancestors() -> BTreeSet<i32> {

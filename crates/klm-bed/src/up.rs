@@ -13,6 +13,7 @@ use kube::api::ListParams;
 use crate::address::{GATEWAY, SERVICE};
 use crate::cluster::Cluster;
 use crate::images::{self, Programs, Written};
+use crate::leftovers::Leftovers;
 use crate::netns::{Netns, within};
 use crate::node::Node;
 use crate::options::Options;
@@ -97,7 +98,7 @@ fn start(
     cluster.push_kata_charts()?;
     lap("kata-deploy's stand-in charts pushed to the registry");
     workflows_run(cluster)?;
-    lap("Argo's controller ready");
+    lap(&format!("Argo's controller ready; the cluster holds {} MiB of memory", Leftovers::of(run).memory()));
     Ok(())
 }
 

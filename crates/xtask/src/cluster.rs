@@ -150,7 +150,7 @@ fn load(name: &Name) -> Result<()> {
 fn status(name: &Name) -> Result<ExitCode> {
     let run = Run::named(&name.name)?;
     let there = Leftovers::of(&run);
-    eprintln!("cluster `{}`: {there}", name.name);
+    eprintln!("cluster `{}`: {there}, {} MiB of memory", name.name, there.memory());
     let Ok(cluster) = Cluster::named(&name.name) else {
         let others: Vec<_> = Run::all().iter().map(|run| run.name().to_owned()).collect();
         if !others.is_empty() {
