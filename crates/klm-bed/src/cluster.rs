@@ -177,13 +177,14 @@ impl Cluster {
     }
 
     /// Pushes images under all their names; the nodes look there first for whatever registry a name says.
-    fn push(&self, images: &[Written]) -> Result<()> {
+    pub(crate) fn push(&self, images: &[Written]) -> Result<()> {
         let registry = self
             .registry()
             .context("no registry is known to push images to\nhint: --registry HOST:PORT, one that the nodes look into before any other")?;
         let crane = parts::build_one("crane", &|_| ())?;
         for image in images {
-            for name in &image.names {
+            // A registry of this name isn't pulled from: no tag of it is `latest`.
+            for name in image.names.iter().filter(|name| !name.starts_with("bed.local/")) {
                 let (_, path) = name.split_once('/').with_context(|| format!("`{name}` names no registry"))?;
                 let target = format!("{registry}/{path}");
                 process::run(self.command(&crane).args(["push", "--insecure"]).arg(&image.layout).arg(target))?;

@@ -23,6 +23,7 @@ pub mod process;
 pub mod run;
 pub mod simulated;
 pub mod tools;
+mod unpacked;
 pub mod up;
 pub mod utils;
 pub mod wait;

@@ -47,25 +47,30 @@ pub struct Node<'a> {
 impl Node<'_> {
     /// Writes what the node needs before it can start, beside its certificate.
     pub fn prepare(&self, parts: &Parts, authority: &Authority) -> Result<()> {
+        self.prepare_containerd(parts)?;
         // The kubelet makes groups for pods below this one, but wants to find it.
         cgroups::create(&self.cgroup())?;
         let folder = self.folder();
-        for inner in ["kubelet", "containerd", "pods", "cni", "registries", "volume-plugins"] {
-            fs::create_dir_all(folder.join(inner))?;
-        }
         let user = format!("system:node:{}", self.name);
         let identity = Identity { user: &user, group: Some("system:nodes") };
         authority.kubeconfig(&folder.join("kubeconfig"), address::API, &self.name, identity)?;
-        fs::write(folder.join("containerd.toml"), self.containerd())?;
         fs::write(folder.join("kubelet.json"), serde_json::to_vec_pretty(&self.kubelet())?)?;
         fs::write(folder.join("cni/10-bed.conflist"), serde_json::to_vec(&self.cni())?)?;
         // Every image is looked for in the cluster's own registry, whatever registry its name says: there is no other.
         let all = folder.join("registries/_default");
         fs::create_dir_all(&all)?;
         fs::write(all.join("hosts.toml"), format!("server = \"http://{}\"\n", address::REGISTRY))?;
-        let world = self.world(parts)?;
-        fs::write(folder.join("world.json"), serde_json::to_vec(&world)?)?;
-        Ok(())
+        self.write_world(vec![self.containerd_program(parts)?, self.kubelet_program(parts)?])
+    }
+
+    /// Writes what a node needs that has containerd only, and no part in a cluster.
+    pub fn prepare_containerd(&self, parts: &Parts) -> Result<()> {
+        let folder = self.folder();
+        for inner in ["kubelet", "containerd", "pods", "cni", "registries", "volume-plugins"] {
+            fs::create_dir_all(folder.join(inner))?;
+        }
+        fs::write(folder.join("containerd.toml"), self.containerd())?;
+        self.write_world(vec![self.containerd_program(parts)?])
     }
 
     /// Joins the node's network namespace to the control plane's bridge.
@@ -146,7 +151,7 @@ impl Node<'_> {
         format!("{RUN}/nodes/{}/{file}", self.name)
     }
 
-    fn world(&self, parts: &Parts) -> Result<World> {
+    fn write_world(&self, programs: Vec<Program>) -> Result<()> {
         let tmpfs = |path: &str| Mount::Tmpfs(PathBuf::from(path));
         let bind = |from: PathBuf, to: &str| Mount::Bind { from, to: PathBuf::from(to) };
         let own = |file: &str| PathBuf::from(self.inside(file));
@@ -160,13 +165,18 @@ impl Node<'_> {
             bind(own("containerd"), "/var/lib/containerd"),
             tmpfs("/var/log"),
         ];
-        let containerd = self.program(
-            parts,
-            "containerd",
-            After::Nothing,
-            [format!("--config={}", self.inside("containerd.toml"))],
-        )?;
-        let kubelet = self.program(
+        let world = World { hostname: Some(self.name.clone()), mounts, programs };
+        fs::write(self.folder().join("world.json"), serde_json::to_vec(&world)?)?;
+        Ok(())
+    }
+
+    fn containerd_program(&self, parts: &Parts) -> Result<Program> {
+        let config = format!("--config={}", self.inside("containerd.toml"));
+        self.program(parts, "containerd", After::Nothing, [config])
+    }
+
+    fn kubelet_program(&self, parts: &Parts) -> Result<Program> {
+        self.program(
             parts,
             "kubelet",
             After::File(PathBuf::from(SOCKET)),
@@ -176,8 +186,7 @@ impl Node<'_> {
                 format!("--hostname-override={}", self.name),
                 format!("--node-ip={}", address::node(self.number)),
             ],
-        )?;
-        Ok(World { hostname: Some(self.name.clone()), mounts, programs: vec![containerd, kubelet] })
+        )
     }
 
     fn program(

@@ -88,9 +88,9 @@ pub fn missing() -> Vec<Missing> {
             package: None,
         });
     }
-    // Building fills Go's caches (8 GB); a running cluster unpacks its images once for each node.
-    found.extend(lacks_disk(&paths::cache(), if built { 2 } else { 14 }));
-    found.extend(lacks_disk(&paths::runs(), 6));
+    // Building fills Go's caches (8 GB); unpacked images are shared by all nodes of all clusters.
+    found.extend(lacks_disk(&paths::cache(), if built { 3 } else { 15 }));
+    found.extend(lacks_disk(&paths::runs(), 2));
     found.extend(lacks_memory(if built { 3 } else { 4 }));
     found
 }

@@ -20,6 +20,7 @@ use crate::options::Options;
 use crate::parts::{self, Parts};
 use crate::process::words;
 use crate::run::{Run, Started};
+use crate::unpacked::Unpacked;
 use crate::wait::{Seen, Wait};
 use crate::{argo, control_plane, simulated};
 
@@ -49,9 +50,11 @@ pub fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Cluster> {
     wanted.extend(images::product(&parts, &programs)?);
     let written = wanted.iter().map(images::write).collect::<Result<Vec<_>>>()?;
     lap("programs and images built");
+    let unpacked = Unpacked::of(&parts, &written)?;
+    lap("images unpacked");
 
     let cluster = Cluster::of_run(run.clone(), options.clone(), parts.clone());
-    match start(&cluster, &run, &parts, options, &written, &lap) {
+    match start(&cluster, &parts, &written, &unpacked, &lap) {
         Ok(()) => Ok(cluster),
         Err(error) => Err(error.context(format!(
             "the cluster `{0}` didn't start; its logs are in {1}, and `cargo xtask cluster down --name {0}` removes it",
@@ -61,14 +64,8 @@ pub fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Cluster> {
     }
 }
 
-fn start(
-    cluster: &Cluster,
-    run: &Run,
-    parts: &Parts,
-    options: &Options,
-    written: &[Written],
-    lap: &dyn Fn(&str),
-) -> Result<()> {
+fn start(cluster: &Cluster, parts: &Parts, written: &[Written], unpacked: &Unpacked, lap: &dyn Fn(&str)) -> Result<()> {
+    let (run, options) = cluster.bed()?;
     prepare(run, parts, options)?;
     let authority = control_plane::credentials(run)?;
     network(run)?;
@@ -79,6 +76,7 @@ fn start(
     let nodes = nodes(run, options);
     for node in &nodes {
         node.prepare(parts, &authority)?;
+        unpacked.link_into(&node.folder().join("containerd"))?;
         node.connect()?;
         node.start()?;
     }
@@ -87,8 +85,8 @@ fn start(
     lap("API server ready");
     argo::install(run, parts, options)?;
     lap("Argo's definitions and rights installed");
-    cluster.load(written)?;
-    lap("images on every node and in the registry");
+    cluster.push(written)?;
+    lap("images in the registry");
     nodes_ready(cluster, options)?;
     lap(&format!("{} nodes Ready", options.nodes));
     if options.simulated > 0 {
@@ -108,17 +106,24 @@ pub fn nodes<'a>(run: &'a Run, options: &Options) -> Vec<Node<'a>> {
 }
 
 fn prepare(run: &Run, parts: &Parts, options: &Options) -> Result<()> {
-    for folder in ["log", "bin", "worlds", "nodes"] {
-        let path = run.path(folder);
-        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    }
+    lay_out(run)?;
     fs::write(run.path("options.json"), serde_json::to_vec_pretty(options)?)?;
+    fs::create_dir_all(run.path("bin"))?;
     for (name, path) in parts.programs() {
         std::os::unix::fs::symlink(path, run.path("bin").join(name))?;
     }
+    Ok(())
+}
+
+/// Creates the run folder with what every world needs.
+pub(crate) fn lay_out(run: &Run) -> Result<()> {
+    for folder in ["log", "worlds", "nodes"] {
+        let path = run.path(folder);
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    }
     // A copy: Cargo may replace the original while nodes run.
     let own = std::env::current_exe().context("cannot find the running program")?;
-    fs::copy(own, run.path("bin/world"))?;
+    fs::copy(own, run.path("world"))?;
     Ok(())
 }
 
@@ -140,7 +145,7 @@ pub fn begin(run: &Run, name: &str, netns: &Netns, spec: &Path) -> Result<()> {
         .args(netns.enter_command())
         // With --kill-child, the end of `unshare` is the end of the world too.
         .args(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--mount", "--uts"])
-        .arg(run.path("bin/world"))
+        .arg(run.path("world"))
         .args(["cluster", "world"])
         .arg(spec)
         .stdin(Stdio::null())
