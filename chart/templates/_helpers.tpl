@@ -142,6 +142,14 @@
 {{- end }}
 {{- end }}
 
+{{- /* What every metric of a run is labelled with. */ -}}
+{{- define "klm.metricLabels" -}}
+- key: helm_namespace
+  value: "{{`{{workflow.parameters.helm-namespace}}`}}"
+- key: helm_release
+  value: "{{`{{workflow.parameters.helm-release}}`}}"
+{{- end }}
+
 {{- /* Rights. */ -}}
 
 {{- /* Names of kata-deploy's cluster-wide objects, for the plain install and for each with a suffix. */ -}}

@@ -1,5 +1,6 @@
 //! What the templates can name: the contract, as data.
 
+use klm_core::contract::entrypoint::{NODE_NAME, ROLLBACK_VERSION, TARGET_VERSION};
 use klm_core::contract::{CHART_NAME, Entrypoint, Kind, PARAMETERS, Place, RIGHTS, Right, rights};
 use serde::Serialize;
 
@@ -10,6 +11,15 @@ pub struct Model {
     parameters: Vec<Parameter>,
     places: Vec<PlaceRules>,
     entrypoint: &'static str,
+    inputs: Inputs,
+}
+
+/// What the inputs of the entrypoints are for, in quotes.
+#[derive(Debug, Serialize)]
+struct Inputs {
+    target_version: String,
+    node_name: String,
+    rollback_version: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +60,11 @@ impl Model {
             parameters: PARAMETERS.iter().map(parameter).collect(),
             places: Place::ALL.into_iter().map(place).collect(),
             entrypoint: Entrypoint::DeployVersion.as_str(),
+            inputs: Inputs {
+                target_version: in_quotes(TARGET_VERSION.help),
+                node_name: in_quotes(NODE_NAME.help),
+                rollback_version: in_quotes(ROLLBACK_VERSION.help),
+            },
         }
     }
 }
@@ -63,7 +78,7 @@ fn parameter(parameter: &klm_core::contract::Parameter) -> Parameter {
     };
     Parameter {
         name: parameter.name,
-        help: format!("{:?}", parameter.help),
+        help: in_quotes(parameter.help),
         default: format!("{text} | quote"),
         flag: format!("printf \"--{}=%v\" ({text}) | quote", parameter.name),
     }
@@ -82,6 +97,10 @@ fn rule(right: &Right) -> Rule {
         vec![format!("include \"klm.installedNames\" (list . (list {}))", quoted(names, " "))]
     };
     Rule { user, groups: list(&[group]), resources: list(resources), verbs: list(verbs), names }
+}
+
+fn in_quotes(text: &str) -> String {
+    format!("{text:?}")
 }
 
 fn list(words: &[&str]) -> String {

@@ -119,7 +119,7 @@ pub fn fingerprint() -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     let mut files = Vec::new();
-    let mut folders = vec![chart().join("templates"), tests().join("values")];
+    let mut folders = vec![chart().join("templates"), chart().join("files"), tests().join("values")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

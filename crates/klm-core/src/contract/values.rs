@@ -233,6 +233,21 @@ pub const VALUES: &[Value] = &[
         ValueKind::Objects,
         "What they can reach: DNS, the API server, the chart's registry",
     ),
+    v("metrics.enabled", "false", ValueKind::Bool, "Let Argo's controller export metrics of runs, waves and rollbacks"),
+    v(
+        "metrics.prometheusRule.enabled",
+        "false",
+        ValueKind::Bool,
+        "Create alerts on them; needs the Prometheus operator, and kube-state-metrics with our node labels for the one on stuck nodes",
+    ),
+    v("metrics.prometheusRule.labels", "{}", ValueKind::TextMap, "More labels for the alerts' object"),
+    v("metrics.dashboard.enabled", "false", ValueKind::Bool, "Create a ConfigMap with a Grafana dashboard"),
+    v(
+        "metrics.dashboard.labels",
+        "{grafana_dashboard: \"1\"}",
+        ValueKind::TextMap,
+        "Labels by which Grafana's sidecar finds it",
+    ),
     v("extraObjects", "[]", ValueKind::Objects, "More objects to install; texts in them may use Helm templates"),
 ];
 
