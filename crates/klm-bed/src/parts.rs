@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-pub use build::{build, build_one};
+pub use build::{build, build_all, build_one};
 pub(crate) use recipe::hex;
 pub use recipe::{PARTS, Part};
 
@@ -22,14 +22,17 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The parts as built before; an error names those that aren't.
+    /// The parts as built before; an error names those that aren't, and that every cluster needs.
     pub fn find() -> Result<Self> {
         let mut programs = BTreeMap::new();
         let mut missing = Vec::new();
         for part in PARTS {
             let folder = part.folder()?;
             if !folder.is_dir() {
-                missing.push(part.name);
+                if !part.optional {
+                    missing.push(part.name);
+                }
+                continue;
             }
             for program in part.programs {
                 for name in program.names() {
@@ -46,10 +49,9 @@ impl Parts {
 
     /// The path of a program, such as `helm`, `kubectl`, `argo` or `etcd`.
     pub fn path(&self, program: &str) -> Result<&Path> {
-        self.programs
-            .get(program)
-            .map(PathBuf::as_path)
-            .with_context(|| format!("no part of the cluster is called `{program}`"))
+        self.programs.get(program).map(PathBuf::as_path).with_context(|| {
+            format!("`{program}` isn't built, or isn't a part of the cluster\nhint: cargo xtask cluster build")
+        })
     }
 
     /// Every program with its path.

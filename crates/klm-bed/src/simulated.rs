@@ -21,10 +21,13 @@ use crate::world::{After, Program};
 /// The taint of simulated nodes, with the effect `NoSchedule`: pods that do real work stay on real nodes.
 pub const TAINT: &str = "bed.local/simulated";
 
+/// What plays them.
+pub const PROGRAM: &str = "kwok";
+
 /// How many nodes are created at the same time.
 const AT_ONCE: usize = 16;
 
-/// The program that plays them.
+/// The process that plays them.
 pub fn kwok(run: &Run, parts: &Parts) -> Result<Program> {
     let config = run.path("kwok.yaml");
     fs::write(&config, include_str!("simulated/kwok.yaml"))?;
@@ -32,7 +35,7 @@ pub fn kwok(run: &Run, parts: &Parts) -> Result<Program> {
     program(
         run,
         parts,
-        "kwok",
+        PROGRAM,
         after,
         [
             format!("--kubeconfig={}", run.path("pki/kwok.conf").display()),

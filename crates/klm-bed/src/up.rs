@@ -44,6 +44,9 @@ pub fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Cluster> {
     let started = Instant::now();
     let lap = |what: &str| say(&format!("{:6.1} s  {what}", started.elapsed().as_secs_f32()));
 
+    if options.simulated > 0 {
+        parts::build_one(simulated::PROGRAM, say)?;
+    }
     let parts = parts::build(say)?;
     let programs = Programs::build()?;
     let mut wanted = images::base(&parts)?;

@@ -104,7 +104,7 @@ pub fn say(line: &str) {
 
 fn build() -> Result<()> {
     let started = Instant::now();
-    parts::build(&say)?;
+    parts::build_all(&say)?;
     eprintln!("all parts are in {} ({:.1} s)", parts::folder().display(), started.elapsed().as_secs_f32());
     Ok(())
 }

@@ -12,12 +12,17 @@ use super::recipe::{PARTS, Part, Program};
 use super::{Parts, folder};
 use crate::process;
 
-/// Builds what is missing and returns all parts. `say` receives lines for a person to read.
+/// Builds what is missing of the parts that every cluster needs. `say` receives lines for a person to read.
 pub fn build(say: &dyn Fn(&str)) -> Result<Parts> {
-    for part in PARTS {
+    for part in PARTS.iter().filter(|part| !part.optional) {
         build_missing(part, say)?;
     }
     Parts::find()
+}
+
+/// Builds every part that is missing.
+pub fn build_all(say: &dyn Fn(&str)) -> Result<()> {
+    PARTS.iter().try_for_each(|part| build_missing(part, say))
 }
 
 /// Builds only the part that this program belongs to, if it is missing, and returns the program's path.

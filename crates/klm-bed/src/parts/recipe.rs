@@ -21,6 +21,8 @@ pub struct Part {
     stamps: &'static [&'static str],
     /// Whether the module's sources have to be repaired and its data files kept: Argo only.
     pub(super) upstream: Option<&'static str>,
+    /// Whether a cluster of real nodes does without it: it is built when something asks for it.
+    pub(super) optional: bool,
 }
 
 /// One program of a part.
@@ -53,6 +55,7 @@ pub const PARTS: &[Part] = &[
         programs: &[Program { package: ".", file: "pods", also: &["pause", "verify"] }],
         stamps: &[],
         upstream: None,
+        optional: false,
     },
     Part {
         name: "registry",
@@ -60,6 +63,7 @@ pub const PARTS: &[Part] = &[
         programs: &[program("github.com/google/go-containerregistry/cmd/crane", "crane")],
         stamps: &[],
         upstream: None,
+        optional: false,
     },
     Part {
         name: "actionlint",
@@ -67,6 +71,7 @@ pub const PARTS: &[Part] = &[
         programs: &[program("github.com/rhysd/actionlint/cmd/actionlint", "actionlint")],
         stamps: &[],
         upstream: None,
+        optional: true,
     },
     Part {
         name: "kubernetes",
@@ -89,6 +94,7 @@ pub const PARTS: &[Part] = &[
             "k8s.io/client-go/pkg/version.gitMinor={minor}",
         ],
         upstream: None,
+        optional: false,
     },
     Part {
         name: "etcd",
@@ -96,6 +102,7 @@ pub const PARTS: &[Part] = &[
         programs: &[program("go.etcd.io/etcd/server/v3", "etcd")],
         stamps: &[],
         upstream: None,
+        optional: false,
     },
     Part {
         name: "helm",
@@ -103,6 +110,7 @@ pub const PARTS: &[Part] = &[
         programs: &[program("helm.sh/helm/v4/cmd/helm", "helm")],
         stamps: &["helm.sh/helm/v4/internal/version.version={version}"],
         upstream: None,
+        optional: false,
     },
     Part {
         name: "containerd",
@@ -114,6 +122,7 @@ pub const PARTS: &[Part] = &[
         ],
         stamps: &["github.com/containerd/containerd/v2/version.Version={version}"],
         upstream: None,
+        optional: false,
     },
     Part {
         name: "argo",
@@ -125,6 +134,7 @@ pub const PARTS: &[Part] = &[
         ],
         stamps: &["github.com/argoproj/argo-workflows/v3.version={version}"],
         upstream: Some("argo-workflows"),
+        optional: false,
     },
     Part {
         name: "kwok",
@@ -132,6 +142,7 @@ pub const PARTS: &[Part] = &[
         programs: &[program("sigs.k8s.io/kwok/cmd/kwok", "kwok")],
         stamps: &[],
         upstream: None,
+        optional: true,
     },
 ];
 
