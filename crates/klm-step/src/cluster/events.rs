@@ -22,8 +22,6 @@ pub enum Note {
     RolledBack,
     /// The rollback failed as well.
     RollbackStuck,
-    /// Somebody else changed the node in the middle of it.
-    Interfered,
 }
 
 impl Note {
@@ -34,14 +32,13 @@ impl Note {
             Self::RollbackStarted => "KataRollbackStarted",
             Self::RolledBack => "KataRolledBack",
             Self::RollbackStuck => "KataRollbackStuck",
-            Self::Interfered => "KataUpgradeInterfered",
         }
     }
 
     const fn kind(self) -> &'static str {
         match self {
             Self::UpgradeStarted | Self::UpgradeCompleted | Self::RolledBack => "Normal",
-            Self::RollbackStarted | Self::RollbackStuck | Self::Interfered => "Warning",
+            Self::RollbackStarted | Self::RollbackStuck => "Warning",
         }
     }
 }
