@@ -1,4 +1,5 @@
-//! Renders `templates/` and the contract's tables into the chart, the README's tables and `docs/states.md`.
+//! Renders `templates/` and the contract's tables into the chart, the README's tables and three pages of
+//! `docs/`.
 //!
 //! [`render`] is pure; [`sync`] reads the sources and writes, compares or prints what it returns.
 
@@ -11,6 +12,7 @@ mod states;
 pub mod sync;
 pub mod tree;
 mod values_file;
+mod versions_page;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +46,7 @@ pub fn render(sources: &Sources) -> Result<Files> {
     files.insert("chart/values.schema.json".into(), schema::render()?);
     files.insert("docs/states.md".into(), states::render());
     files.insert("docs/rights.md".into(), rights_page::render());
+    files.insert("docs/kata-versions.md".into(), versions_page::render());
     for (path, text) in &sources.documents {
         let text = markdown::rewrite(text).with_context(|| format!("{}", path.display()))?;
         files.insert(path.clone(), text);

@@ -1,5 +1,8 @@
 //! What a run does that somebody may not expect. No reason to refuse: printed by `plan` and `check-prerequisites`.
 
+mod crossing;
+
+pub use crossing::Crossing;
 use semver::Version;
 use serde_json::Value;
 
@@ -8,7 +11,7 @@ use crate::plan::{Mode, PlannedNode};
 use crate::release::{Release, Status};
 use crate::values::{Values, get, overlay, text};
 use crate::verification::Template;
-use crate::version::{marks_nodes, reaches, uninstalls_on_pod_deletion};
+use crate::version::marks_nodes;
 
 /// What the hazards depend on.
 #[derive(Clone, Debug)]
@@ -33,55 +36,13 @@ pub struct Situation<'a> {
     pub others: &'a [String],
 }
 
-/// A change that a version brings with its chart, for the whole cluster at once.
-struct Change {
-    at: Version,
-    what: &'static str,
-}
-
-/// In order; met on the way up and on the way down.
-const CHANGES: &[Change] = &[
-    change(3, 28, "GPU RuntimeClasses reserve 10240Mi of memory per pod, before 4096Mi to 20480Mi"),
-    change(3, 29, "RuntimeClass `kata-qemu-cca` exists only before 3.29"),
-    change(
-        3,
-        30,
-        "RuntimeClass `kata-cloud-hypervisor` exists only before 3.30; `kata-clh-runtime-rs` takes its place",
-    ),
-    change(
-        4,
-        0,
-        "RuntimeClass `kata-qemu` reserves 320Mi of memory per pod, before 4.0 160Mi: full nodes take fewer pods",
-    ),
-    change(4, 0, "the default shim is `qemu-runtime-rs`, before 4.0 `qemu`, unless the release's values say which"),
-];
-
-const fn change(major: u64, minor: u64, what: &'static str) -> Change {
-    Change { at: Version::new(major, minor, 0), what }
-}
-
 /// All of them, each one sentence.
 pub fn hazards(situation: &Situation<'_>) -> Vec<String> {
     let Situation { release, target, mode, verification, .. } = situation;
     let mut found = Vec::new();
     if let Some(origin) = release.version() {
-        let (low, high) = if origin <= **target { (&origin, *target) } else { (*target, &origin) };
-        let met = |change: &&Change| !reaches(low, &change.at) && reaches(high, &change.at);
-        found.extend(
-            CHANGES.iter().filter(met).map(|change| format!("cluster-wide with the first wave: {}", change.what)),
-        );
-        if !marks_nodes(&origin) && marks_nodes(target) {
-            found.push(format!(
-                "from the first wave on, RuntimeClasses also select label `{}=true`; the run puts it on nodes that serve Kata today, so that they go on taking Kata pods",
-                release.marker()
-            ));
-        }
-        if origin > **target {
-            found.push(format!("{target} is older than {origin}: this is a downgrade"));
-        }
-        if *mode == Mode::Daemonset && uninstalls_on_pod_deletion(&origin) {
-            found.push(format!("kata-deploy {origin} takes Kata off each node while its pod is replaced"));
-        }
+        let met = Crossing::ALL.into_iter().filter(|crossing| crossing.is_met(&origin, target, *mode));
+        found.extend(met.map(|crossing| crossing.says(&origin, target, &release.marker())));
     }
     found.extend(rolls_at_once(situation));
     if *mode == Mode::Daemonset {

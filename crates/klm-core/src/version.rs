@@ -27,6 +27,10 @@ pub fn parse(what: &str, text: &str) -> Result<Version, Refusal> {
     Ok(version)
 }
 
+/// The released charts that were read and tried when this was written, oldest first. Not a list of what is allowed: a
+/// later one is taken to do what the last of these does.
+pub static RELEASES: [Version; 8] = [v(3, 27), v(3, 28), v(3, 29), v(3, 30), v(3, 31), v(3, 32), v(4, 0), v(4, 1)];
+
 /// The oldest chart that this mode works with.
 pub const fn minimum(mode: Mode) -> Version {
     match mode {
