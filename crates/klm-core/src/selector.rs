@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::name::is_dns1123_subdomain;
 use crate::node::Taint;
+use crate::refusal::Refusal;
 
 /// A label selector; without requirements it matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -307,15 +308,17 @@ pub struct TaintChoice {
 
 impl TaintChoice {
     /// Reads `node-taint-key` and `node-taint-value`; an empty key means no choice by taint.
-    pub fn parse(key: &str, value: &str) -> Result<Option<Self>, String> {
+    pub fn parse(key: &str, value: &str) -> Result<Option<Self>, Refusal> {
         match (key, value) {
             ("", "") => Ok(None),
-            ("", _) => Err("parameter `node-taint-value` needs `node-taint-key`".to_owned()),
+            ("", _) => Err(Refusal::new("parameter `node-taint-value` needs `node-taint-key`")),
             (key, value) => {
-                check_key(key)
-                    .map_err(|_| format!("parameter `node-taint-key` is `{key}`, which no taint can have"))?;
-                check_value(value)
-                    .map_err(|_| format!("parameter `node-taint-value` is `{value}`, which no taint can have"))?;
+                check_key(key).map_err(|_| {
+                    Refusal::new(format!("parameter `node-taint-key` is `{key}`, which no taint can have"))
+                })?;
+                check_value(value).map_err(|_| {
+                    Refusal::new(format!("parameter `node-taint-value` is `{value}`, which no taint can have"))
+                })?;
                 let value = Some(value).filter(|value| !value.is_empty()).map(str::to_owned);
                 Ok(Some(Self { key: key.to_owned(), value }))
             }

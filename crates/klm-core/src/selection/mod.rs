@@ -62,7 +62,7 @@ impl Choice {
         let selector = settings.node_selector.parse().map_err(|error: crate::selector::InvalidSelector| {
             Refusal::new(format!("parameter `node-selector` is wrong: {error}"))
         });
-        let taint = TaintChoice::parse(&settings.node_taint_key, &settings.node_taint_value).map_err(Refusal::new);
+        let taint = TaintChoice::parse(&settings.node_taint_key, &settings.node_taint_value);
         match (selector, taint) {
             (Ok(selector), Ok(taint)) => Ok(Self { selector, taint }),
             (selector, taint) => Err(selector.err().into_iter().chain(taint.err()).collect()),
