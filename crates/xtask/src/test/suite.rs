@@ -136,9 +136,15 @@ pub fn listen(command: &mut Command, prefix: &str) -> Tally {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut tally = Tally::default();
+            let mut since = Instant::now();
             let lines = output.into_iter().flat_map(|pipe| BufReader::new(pipe).lines());
             for line in lines.map_while(Result::ok) {
-                eprintln!("{prefix}{line}");
+                if is_verdict(&line) {
+                    eprintln!("{prefix}{line} ({:.0} s)", since.elapsed().as_secs_f32());
+                    since = Instant::now();
+                } else {
+                    eprintln!("{prefix}{line}");
+                }
                 if let Some(found) = Tally::of_line(&line) {
                     tally += found;
                 }
@@ -152,6 +158,11 @@ pub fn listen(command: &mut Command, prefix: &str) -> Tally {
         tally = tally.ended(well);
     });
     tally
+}
+
+/// Whether the line says how one test went. Tests run one after another, so the time since the last such line is its own.
+fn is_verdict(line: &str) -> bool {
+    line.starts_with("test ") && ["... ok", "... FAILED"].iter().any(|verdict| line.ends_with(verdict))
 }
 
 fn wait(child: &mut Child, prefix: &str) -> bool {
@@ -190,6 +201,15 @@ mod tests {
         let error = format!("{:#}", parse("x", &json!({"noddes": 1})).unwrap_err());
         assert!(error.contains("suite x") && error.contains("noddes"), "{error}");
         assert!(parse("x", &json!({"nodes": "three"})).is_err());
+    }
+
+    #[test]
+    fn only_the_line_with_a_tests_verdict_gets_a_duration() {
+        assert!(is_verdict("test jobs::a_dispatcher_that_dies ... ok"));
+        assert!(is_verdict("test jobs::a_dispatcher_that_dies ... FAILED"));
+        for other in ["test result: ok. 2 passed; 0 failed", "running 2 tests", "the fake is ... ok"] {
+            assert!(!is_verdict(other), "{other}");
+        }
     }
 
     #[test]

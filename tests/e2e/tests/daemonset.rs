@@ -128,13 +128,23 @@ async fn a_whole_fleet_in_one_wave_waits_for_slow_and_stumbling_installs() -> Re
     )
     .await?;
     setup::inject(&client, "kube-system", Some("worker-2"), Some("3.31.0"), &[Injection::CrashOnce]).await?;
+    // The documented example for GPUs has no toleration and no node selector; it runs on its cordoned node all the same.
+    let mut pod = VerificationPod::documented();
+    let spec = pod.spec();
+    for field in ["tolerations", "nodeSelector"] {
+        spec.as_object_mut().map(|spec| spec.remove(field));
+    }
 
-    let run = fleet.deploy("3.31.0", &["batch-size=3"]).await?.well()?;
+    let parameters = ["batch-size=3", &format!("verification-pod={}", pod.base64())];
+    let run = fleet.deploy("3.31.0", &parameters).await?.well()?;
 
     assert_eq!(fleet.versions().await?, ["3.31.0"; 3]);
     assert_eq!(fleet.installs().await?, [2, 2, 2]);
     run.history.check_waves(3)?;
     assert_eq!(run.pod_count(), 5, "check, select, apply, verify, finish: {}", run.log());
+    for node in ALL {
+        assert!(run.log().contains(&format!("Node: {node}")), "the pod's log is shown: {}", run.log());
+    }
     fleet.nothing_left(&before, &run).await
 }
 
@@ -289,49 +299,5 @@ async fn a_step_that_is_killed_in_mid_upgrade_is_started_again_and_goes_on() -> 
     assert_eq!(fleet.versions().await?, ["4.0.0"; 3]);
     assert_eq!(fleet.installs().await?, [2, 2, 2], "no node was done twice: {}", run.log());
     run.history.check_waves(2)?;
-    fleet.nothing_left(&before, &run).await
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: cargo xtask test cluster"]
-async fn reusing_an_older_charts_values_breaks_the_next_chart() -> Result<()> {
-    let fleet = Fleet::open().await?;
-    fleet.install(&Kata::daemonset("3.31.0")).await?;
-    // Why runs upgrade with other flags. A client-side dry run would say nothing about the release's own values.
-    let chart = format!("oci://{}/kata-deploy-charts/kata-deploy", fleet.scene.cluster.registry().unwrap_or_default());
-    let broken = fleet.scene.helm(&[
-        "upgrade",
-        "kata-deploy",
-        &chart,
-        "-n",
-        "kube-system",
-        "--version",
-        "3.32.0",
-        "--plain-http",
-        "--reuse-values",
-        "--dry-run=server",
-    ]);
-    let said = format!("{:#}", broken.err().unwrap_or_else(|| anyhow::anyhow!("it rendered")));
-    assert!(said.contains("monitor"), "{said}");
-    Ok(())
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: cargo xtask test cluster"]
-async fn a_verification_pod_without_any_toleration_runs_on_its_cordoned_node() -> Result<()> {
-    // The documented example for GPUs: no toleration, no node selector.
-    let mut pod = VerificationPod::documented();
-    let spec = pod.spec();
-    for field in ["tolerations", "nodeSelector"] {
-        spec.as_object_mut().map(|spec| spec.remove(field));
-    }
-    let fleet = Fleet::open().await?;
-    fleet.install(&Kata::daemonset("3.31.0")).await?;
-    let before = fleet.before().await?;
-    let run = fleet.deploy("4.0.0", &["batch-size=2", &format!("verification-pod={}", pod.base64())]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["4.0.0"; 3]);
-    for node in ALL {
-        assert!(run.log().contains(&format!("Node: {node}")), "the pod's log is shown: {}", run.log());
-    }
     fleet.nothing_left(&before, &run).await
 }
