@@ -1,7 +1,8 @@
 //! Taking back: exactly the nodes that failed, proven and verified again; and by hand, any node, after any number of waves.
 
-use anyhow::Result;
-use klm_e2e::fleet::{Fleet, Kata, Lifecycle, VerificationPod};
+use anyhow::{Context as _, Result};
+use klm_e2e::fleet::{Finished, Fleet, Kata, Lifecycle, VerificationPod};
+use serde_json::Value;
 
 /// A fleet whose new version is bad on these nodes, and only the new one.
 async fn fleet_that_fails_on(nodes: &[&str]) -> Result<Fleet> {
@@ -12,7 +13,7 @@ async fn fleet_that_fails_on(nodes: &[&str]) -> Result<Fleet> {
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask test cluster"]
-async fn in_daemonset_mode_exactly_the_failed_node_goes_back_and_verified_ones_stay() -> Result<()> {
+async fn in_daemonset_mode_the_failed_node_goes_back_and_verified_ones_only_by_hand() -> Result<()> {
     let fleet = fleet_that_fails_on(&["worker-2"]).await?;
     fleet.install(&Kata::daemonset("3.31.0").set("debug=true")).await?;
     let before = fleet.before().await?;
@@ -36,24 +37,97 @@ async fn in_daemonset_mode_exactly_the_failed_node_goes_back_and_verified_ones_s
     let said = run.messages().join("\n");
     assert!(said.contains("node `worker-2`, verifying: the verification pod ended with exit code 7"), "{said}");
     assert!(run.log().contains("told to fail on worker-2"), "the pod's own words are shown: {}", run.log());
+    a_person_sees_it(&fleet, &run)?;
     fleet.nothing_left(&before, &run).await?;
 
-    // By hand, a node that was upgraded well.
-    let by_hand = fleet.enter("rollback-node", &["node-name=worker-1"]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["3.31.0"; 3], "{}", by_hand.log());
-    assert_eq!(fleet.installs().await?, [3, 3, 1]);
-    assert_eq!(fleet.statuses().await?, ["rolled-back", "rolled-back", ""]);
-    fleet.nothing_left(&before, &by_hand).await?;
-
-    // And the cause is gone: the same run again goes through.
+    // The cause is gone: the same run again goes through, and any node goes back from there.
     let again = fleet.deploy("4.0.0", &["batch-size=3"]).await?.well()?;
     assert_eq!(fleet.versions().await?, ["4.0.0"; 3], "{}", again.log());
-    fleet.nothing_left(&before, &again).await
+    assert_eq!(fleet.installs().await?, [2, 4, 2]);
+    fleet.nothing_left(&before, &again).await?;
+
+    let asked = fleet.enter("rollback-node", &["node-name=worker-2", "rollback-version=3.29.0"]).await?.well()?;
+    assert_eq!(fleet.versions().await?, ["4.0.0", "3.29.0", "4.0.0"], "{}", asked.log());
+    assert_eq!(fleet.node("worker-2").await?.version(), "3.29.0");
+    fleet.nothing_left(&before, &asked).await?;
+
+    let recorded = fleet.enter("rollback-node", &["node-name=worker-3"]).await?.well()?;
+    assert_eq!(fleet.versions().await?, ["4.0.0", "3.29.0", "3.31.0"], "{}", recorded.log());
+    assert_eq!(fleet.installs().await?, [2, 5, 3]);
+    assert_eq!(fleet.statuses().await?, ["completed", "rolled-back", "rolled-back"]);
+    fleet.nothing_left(&before, &recorded).await?;
+
+    let nothing = fleet.enter("rollback-node", &["node-name=worker-9"]).await?.badly()?;
+    assert!(nothing.messages().join("\n").contains("there is no node `worker-9`"), "{:?}", nothing.messages());
+    Ok(())
+}
+
+/// What a person sees of a failed run: node columns, events, the message of the failed step, the report.
+fn a_person_sees_it(fleet: &Fleet, run: &Finished) -> Result<()> {
+    // The documented command.
+    let columns = fleet.scene.kubectl(&[
+        "get",
+        "nodes",
+        "--no-headers",
+        "-L",
+        "katacontainers.io/kata-lifecycle-manager-status",
+        "-L",
+        "katacontainers.io/kata-current-version",
+    ])?;
+    let lines: Vec<Vec<&str>> = columns.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0][5..], ["completed", "4.0.0"], "{columns}");
+    assert_eq!(lines[1][5..], ["rolled-back", "3.31.0"], "{columns}");
+    assert_eq!(lines[2].len(), 5, "{columns}");
+
+    let tree = fleet.scene.argo(&["get", "-n", "argo", &run.name, "--no-color"])?;
+    let cause = "node `worker-2`, verifying: the verification pod ended with exit code 7";
+    assert!(tree.contains(cause), "node, phase and cause: {tree}");
+    assert!(tree.contains("submit again"), "and what now: {tree}");
+
+    let events = |node: &str| -> Result<Vec<String>> {
+        let field = format!("involvedObject.kind=Node,involvedObject.name={node}");
+        let said =
+            fleet.scene.kubectl(&["get", "events", "-n", "default", "--field-selector", &field, "-o", "json"])?;
+        let listed: Value = serde_json::from_str(&said)?;
+        let ours = listed["items"].as_array().into_iter().flatten();
+        let ours = ours.filter(|event| event["source"]["component"] == "kata-lifecycle-manager");
+        Ok(ours.map(|event| event["reason"].as_str().unwrap_or_default().to_owned()).collect())
+    };
+    assert_eq!(events("worker-1")?, ["KataUpgradeCompleted", "KataUpgradeStarted"]);
+    let mut second = events("worker-2")?;
+    second.sort();
+    assert_eq!(second, ["KataRollbackStarted", "KataRolledBack", "KataUpgradeStarted"]);
+    assert_eq!(events("worker-3")?, [""; 0]);
+
+    let said = run.log_of("onExit")?;
+    for part in [
+        "completed:",
+        "worker-1",
+        "never begun:",
+        "worker-3",
+        "rolled back:",
+        "worker-2: the verification pod",
+        "submit again",
+    ] {
+        assert!(said.contains(part), "{part} isn't in:\n{said}");
+    }
+    let report: Value = serde_json::from_str(&run.output("onExit", "report")).context("the report as JSON")?;
+    assert_eq!(report["status"], "Failed");
+    assert_eq!((&report["origin"], &report["target"]), (&"3.31.0".into(), &"4.0.0".into()));
+    assert_eq!(report["completed"], serde_json::json!(["worker-1"]));
+    assert_eq!(report["rolledBack"][0]["node"], "worker-2");
+    assert_eq!(report["untouched"], serde_json::json!(["worker-3"]));
+
+    // What a run has done stays readable until the workflow goes: the plan.
+    let plan = fleet.scene.kubectl(&["get", "configmap", "-n", "argo", &format!("{}-plan", run.name), "-o", "json"])?;
+    let plan: Value = serde_json::from_str(&plan)?;
+    assert_eq!(plan["metadata"]["ownerReferences"][0]["name"], run.name.as_str());
+    Ok(())
 }
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask test cluster"]
-async fn in_job_mode_exactly_the_failed_node_goes_back_and_verified_ones_stay() -> Result<()> {
+async fn in_job_mode_the_failed_node_goes_back_and_verified_ones_only_by_hand() -> Result<()> {
     let fleet = fleet_that_fails_on(&["worker-2"]).await?;
     fleet.install(&Kata::job("3.32.0").set("job.parallelism=7").set("debug=true")).await?;
     let before = fleet.before().await?;
@@ -76,7 +150,7 @@ async fn in_job_mode_exactly_the_failed_node_goes_back_and_verified_ones_stay() 
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn from_4_1_on_taking_a_node_back_uninstalls_no_other() -> Result<()> {
     let fleet = fleet_that_fails_on(&["worker-2"]).await?;
-    fleet.install(&Kata::job("4.1.0")).await?;
+    fleet.install(&Kata::job("4.1.0").quick()).await?;
     let before = fleet.before().await?;
 
     let run = fleet.deploy("4.2.0", &["batch-size=2"]).await?.badly()?;
@@ -87,54 +161,22 @@ async fn from_4_1_on_taking_a_node_back_uninstalls_no_other() -> Result<()> {
     run.history.check_waves(2)?;
     fleet.nothing_left(&before, &run).await?;
 
-    let by_hand = fleet.enter("rollback-node", &["node-name=worker-1", "rollback-version=4.1.0"]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["4.1.0"; 3], "{}", by_hand.log());
-    fleet.nothing_left(&before, &by_hand).await
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: cargo xtask test cluster"]
-async fn by_hand_a_node_goes_to_any_version_after_a_whole_rollout_in_daemonset_mode() -> Result<()> {
-    let fleet = Fleet::open().await?;
-    fleet.install(&Kata::daemonset("3.31.0")).await?;
-    let before = fleet.before().await?;
-    fleet.deploy("4.0.0", &["batch-size=2"]).await?.well()?;
-
-    let asked = fleet.enter("rollback-node", &["node-name=worker-2", "rollback-version=3.29.0"]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["4.0.0", "3.29.0", "4.0.0"], "{}", asked.log());
-    assert_eq!(fleet.node("worker-2").await?.version(), "3.29.0");
-    fleet.nothing_left(&before, &asked).await?;
-
-    let recorded = fleet.enter("rollback-node", &["node-name=worker-3"]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["4.0.0", "3.29.0", "3.31.0"], "{}", recorded.log());
-    assert_eq!(fleet.installs().await?, [2, 3, 3]);
-    fleet.nothing_left(&before, &recorded).await?;
-
-    let nothing = fleet.enter("rollback-node", &["node-name=worker-9"]).await?.badly()?;
-    assert!(nothing.messages().join("\n").contains("there is no node `worker-9`"), "{:?}", nothing.messages());
-    Ok(())
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: cargo xtask test cluster"]
-async fn by_hand_a_node_goes_to_any_version_after_a_whole_rollout_in_job_mode() -> Result<()> {
-    let fleet = Fleet::open().await?;
-    fleet.install(&Kata::job("4.0.0")).await?;
-    let before = fleet.before().await?;
-    fleet.deploy("4.1.0", &["batch-size=2"]).await?.well()?;
+    let again = fleet.deploy("4.2.0", &["batch-size=2"]).await?.well()?;
+    assert_eq!(fleet.versions().await?, ["4.2.0"; 3], "{}", again.log());
+    fleet.nothing_left(&before, &again).await?;
 
     let asked = fleet.enter("rollback-node", &["node-name=worker-2", "rollback-version=3.32.0"]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["4.1.0", "3.32.0", "4.1.0"], "{}", asked.log());
+    assert_eq!(fleet.versions().await?, ["4.2.0", "3.32.0", "4.2.0"], "{}", asked.log());
     fleet.nothing_left(&before, &asked).await?;
 
     let recorded = fleet.enter("rollback-node", &["node-name=worker-3"]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["4.1.0", "3.32.0", "4.0.0"], "{}", recorded.log());
+    assert_eq!(fleet.versions().await?, ["4.2.0", "3.32.0", "4.1.0"], "{}", recorded.log());
     fleet.nothing_left(&before, &recorded).await?;
 
     // Older charts know no job mode and would put a DaemonSet on every node.
     let refused = fleet.enter("rollback-node", &["node-name=worker-1", "rollback-version=3.31.0"]).await?.badly()?;
     assert!(refused.messages().join("\n").contains("3.32.0"), "{:?}", refused.messages());
-    assert_eq!(fleet.versions().await?, ["4.1.0", "3.32.0", "4.0.0"]);
+    assert_eq!(fleet.versions().await?, ["4.2.0", "3.32.0", "4.1.0"]);
     Ok(())
 }
 
