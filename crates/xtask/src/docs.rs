@@ -1,9 +1,12 @@
 //! Checks on what people read: links and anchors lead somewhere, and every command of ours is one that the program takes.
 
+mod blocks;
 mod commands;
 mod links;
 mod messages;
 mod operations;
+mod proofs;
+mod takes;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use klm_bed::paths::workspace;
 use klm_bed::process::output;
 use klm_e2e::{Scene, Seen, Wait, unique};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const RELEASE: &str = "kata-lifecycle-manager";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -91,10 +91,24 @@ async fn without_a_verification_pod_nothing_is_installed() {
     assert_eq!(scene.helm(&["list", "--namespace", "argo", "--short"]).unwrap(), "");
 }
 
-/// Every `argo submit` in the README's blocks, whole.
-fn documented_submissions() -> Vec<String> {
-    let readme = fs::read_to_string(workspace().join("README.md")).unwrap().replace("\\\n", " ");
-    readme.lines().map(str::trim).filter(|line| line.starts_with("argo submit ")).map(str::to_owned).collect()
+/// Every command in the blocks of README and docs that begins with one of these, whole.
+fn documented(beginnings: &[&str]) -> Vec<String> {
+    let docs = fs::read_dir(workspace().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found = Vec::new();
+    for page in docs.chain([workspace().join("README.md")]).filter(|page| page.extension().is_some_and(|it| it == "md"))
+    {
+        let text = fs::read_to_string(page).unwrap().replace("\\\n", " ");
+        let mut in_block = false;
+        for line in text.lines().map(str::trim) {
+            in_block = if line.starts_with("```") { line == "```sh" } else { in_block };
+            if in_block && beginnings.iter().any(|beginning| line.starts_with(beginning)) {
+                found.push(line.split(" #").next().unwrap().trim().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
 }
 
 #[tokio::test]
@@ -102,14 +116,13 @@ fn documented_submissions() -> Vec<String> {
 async fn every_documented_submission_is_accepted() {
     let scene = Scene::open().await.unwrap();
     let installed = Installed::new(&scene, &[]).unwrap();
-    let submissions = documented_submissions();
+    let submissions = documented(&["argo submit "]);
     assert!(submissions.len() >= 12, "{submissions:#?}");
     for command in submissions {
         // Whoever follows the log waits for the end; what is asked here is whether there is a beginning.
         let command = command.replace(" --log", "").replace(" --watch", "");
-        let words = command.split(" #").next().unwrap();
         let mut shell = scene.cluster.command("sh");
-        shell.current_dir(installed.folder.path()).args(["-ec", &format!("{words} --output name")]);
+        shell.current_dir(installed.folder.path()).args(["-ec", &format!("{command} --output name")]);
         let name = output(&mut shell).with_context(|| command.clone()).unwrap();
         let name = name.trim();
         // The controller looks at a Workflow again before it makes the first pod.
@@ -126,6 +139,43 @@ async fn every_documented_submission_is_accepted() {
             .unwrap();
         // It may have ended by itself: there is no kata-deploy here.
         let _ = scene.argo(&["terminate", name, "--namespace", "argo"]);
+    }
+}
+
+/// What the documented commands do to `worker-1`, undone at the end of the test, however it ends.
+struct Unlabelled<'a>(&'a Scene);
+
+impl Drop for Unlabelled<'_> {
+    fn drop(&mut self) {
+        let label = "katacontainers.io/kata-lifecycle-manager-window-";
+        let _ = self.0.kubectl(&["label", "node", "worker-1", label, "katacontainers.io/kata-runtime-"]);
+        let _ = self.0.kubectl(&["taint", "nodes", "worker-1", "kata-lifecycle-manager-"]);
+        let _ = self.0.kubectl(&["delete", "lease", "--namespace", "kube-system", "klm-kata-deploy"]);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn every_documented_look_at_a_run_and_its_nodes_works() {
+    let scene = Scene::open().await.unwrap();
+    let _installed = Installed::new(&scene, &[]).unwrap();
+    let _unlabelled = Unlabelled(&scene);
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "klm-kata-deploy", "namespace": "kube-system"},
+        "spec": {"holderIdentity": "argo/a-run/its-uid"},
+    });
+    scene.apply(&lease.to_string()).unwrap();
+    // Refused, because there is no kata-deploy: a run that is over, with a log.
+    let plan = ["submit", "-n", "argo", "--from", "workflowtemplate/kata-lifecycle-manager", "--entrypoint", "plan"];
+    let _ = scene.argo(&[&plan[..], &["-p", "target-version=4.1.0", "--wait"]].concat());
+    let commands = documented(&["argo get ", "argo list ", "argo logs ", "argo watch ", "kubectl "]);
+    assert!(commands.len() >= 12, "{commands:#?}");
+    for command in commands {
+        let in_argo = if command.starts_with("argo") && !command.contains(" -n ") { " -n argo" } else { "" };
+        let mut shell = scene.cluster.command("sh");
+        output(shell.args(["-ec", &format!("{command}{in_argo}")])).with_context(|| command.clone()).unwrap();
     }
 }
 

@@ -1,22 +1,19 @@
 //! The commands that a page or a workflow shows, parsed by the programs' own command lines.
 
-use std::fs;
-
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser as _};
-use klm_bed::paths::workspace;
-use klm_core::contract::{CHART_NAME, Entrypoint, PARAMETERS};
 use klm_step::cli::Cli;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
+use super::takes;
 use crate::Xtask;
 
 /// One command as somebody would type it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Command {
-    words: Vec<String>,
+    pub words: Vec<String>,
     /// Whether it is meant to be typed as it stands, or only named in a sentence, where arguments may be left out.
-    whole: bool,
+    pub whole: bool,
 }
 
 /// Commands in fenced blocks, and those that a sentence names.
@@ -62,7 +59,7 @@ pub fn in_workflow(text: &str) -> Vec<Command> {
     found
 }
 
-/// Commands of ours in a piece of shell.
+/// Commands in a piece of shell.
 pub fn in_shell(text: &str) -> Vec<Command> {
     let joined = text.replace("\\\n", " ");
     // A value in a substitution may span lines or hold what looks like an operator; none of ours needs to be looked into.
@@ -82,34 +79,32 @@ fn split(words: &[String]) -> Vec<Command> {
             let end = words.iter().position(|word| matches!(word.as_str(), ">" | ">>" | "2>&1")).unwrap_or(words.len());
             words.get(assigned..end).unwrap_or_default().to_vec()
         })
-        .filter(|words| ours(words))
+        .filter(|words| is_known(words))
         .map(|words| Command { words, whole: true })
         .collect()
 }
 
-fn ours(words: &[String]) -> bool {
+/// A word alone names a program, not a command. Commands of the shell itself, and what a block shows beside commands,
+/// begin with none of these.
+fn is_known(words: &[String]) -> bool {
     match words {
         [cargo, task, ..] if cargo == "cargo" => task == "xtask" || task == "chart",
-        [argo, submit, ..] if argo == "argo" => submit == "submit",
-        [helm, verb, release, ..] if helm == "helm" => {
-            matches!(verb.as_str(), "install" | "upgrade" | "template") && release == CHART_NAME
-        }
-        // A word alone names the program, not a command.
-        [program, _, ..] => program == "klm-step",
+        [program, _, ..] => PROGRAMS.contains(&program.as_str()),
         _ => false,
     }
 }
+
+/// Programs whose commands the documentation shows.
+const PROGRAMS: [&str; 8] = ["argo", "cosign", "docker", "gh", "helm", "kind", "klm-step", "kubectl"];
 
 impl Command {
     /// What is wrong with it, if anything.
     pub fn complaint(&self) -> Option<String> {
         let shown = self.words.join(" ");
         let said = match (self.words[0].as_str(), self.words[1].as_str()) {
-            ("helm", _) => return helm(&self.words).map(|why| format!("`{shown}`: {why}")),
-            ("argo", _) => return argo(&self.words).map(|why| format!("`{shown}`: {why}")),
-            ("cargo", "chart") => return chart(&self.words).map(|why| format!("`{shown}`: {why}")),
-            ("cargo", _) => Xtask::try_parse_from(&self.words[1..]).map(|_| ()),
-            _ => Cli::try_parse_from(&self.words).map(|_| ()),
+            ("cargo", "xtask") => Xtask::try_parse_from(&self.words[1..]).map(|_| ()),
+            ("klm-step", _) => Cli::try_parse_from(&self.words).map(|_| ()),
+            _ => return takes::complaint(self).map(|why| format!("`{shown}`: {why}")),
         };
         let error = said.err()?;
         match error.kind() {
@@ -124,44 +119,6 @@ impl Command {
             _ => Some(format!("`{shown}`: {}", error.to_string().lines().next().unwrap_or_default())),
         }
     }
-}
-
-/// The generator keeps its command line to itself; it is three words long.
-fn chart(words: &[String]) -> Option<String> {
-    match words.get(2).map(String::as_str) {
-        Some("write" | "check" | "print") => None,
-        word => Some(format!("cargo chart has no `{}`", word.unwrap_or_default())),
-    }
-}
-
-/// Helm's own flags are Helm's matter; the values that are set have to be the chart's.
-fn helm(words: &[String]) -> Option<String> {
-    let text = fs::read_to_string(workspace().join("chart/values.yaml")).unwrap();
-    let values: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
-    words.windows(2).filter(|pair| pair[0].starts_with("--set")).find_map(|pair| {
-        let key = pair[1].split('=').next().unwrap_or_default();
-        let found = key.split('.').try_fold(&values, |value, part| value.get(part));
-        found.is_none().then(|| format!("the chart has no value `{key}`"))
-    })
-}
-
-/// Argo takes any `-p`, also one that the workflow doesn't have.
-fn argo(words: &[String]) -> Option<String> {
-    let known = |name: &str| {
-        PARAMETERS.iter().any(|parameter| parameter.name == name)
-            || Entrypoint::ALL.iter().flat_map(|entrypoint| entrypoint.inputs()).any(|input| input.name == name)
-    };
-    words.windows(2).find_map(|pair| match pair[0].as_str() {
-        "-p" | "--parameter" => {
-            let name = pair[1].split('=').next().unwrap_or_default();
-            (!known(name)).then(|| format!("the workflow has no parameter `{name}`"))
-        }
-        "--entrypoint" => {
-            let entrypoint = Entrypoint::ALL.iter().any(|entrypoint| entrypoint.as_str() == pair[1]);
-            (!entrypoint).then(|| format!("the workflow has no entrypoint `{}`", pair[1]))
-        }
-        _ => None,
-    })
 }
 
 #[cfg(test)]
@@ -182,13 +139,16 @@ mod tests {
             helm install kata-deploy x --set whatever.it.has=1\n```\n\
             ```yaml\nklm-step nonsense\n```\n";
         assert_eq!(complaints(text), Vec::<String>::new());
-        assert_eq!(in_markdown(text).len(), 6);
+        assert_eq!(in_markdown(text).len(), 7);
     }
 
     #[test]
     fn commands_that_no_program_takes_are_named() {
         let text = "Try `klm-step aply-wave`.\n```sh\ncargo xtask lint --everything\ncd x && klm-step apply-wave\n\
             argo submit --entrypoint undo -p node-name=a\nargo submit -p target-verison=1\n\
+            argo submit -p target-version=4.1.0\nargo sumbit x\n\
+            argo submit -n argo --from workflowtemplate/kata-lifecycle-manager -p batch-size=2\n\
+            argo submit -n argo --from workflowtemplate/kata-lifecycle-manager -p target-version=4.1.0 -p batch-size=0\n\
             helm install kata-lifecycle-manager ./chart --set defaults.batchsize=3\n```\n";
         assert_eq!(
             complaints(text),
@@ -197,8 +157,12 @@ mod tests {
                 "`cargo xtask lint --everything`: error: unexpected argument '--everything' found",
                 "`klm-step apply-wave`: error: the following required arguments were not provided:",
                 "`argo submit --entrypoint undo -p node-name=a`: the workflow has no entrypoint `undo`",
-                "`argo submit -p target-verison=1`: the workflow has no parameter `target-verison`",
-                "`helm install kata-lifecycle-manager ./chart --set defaults.batchsize=3`: the chart has no value `defaults.batchsize`",
+                "`argo submit -p target-verison=1`: entrypoint `deploy-version` has no parameter `target-verison`",
+                "`argo submit -p target-version=4.1.0`: it doesn't say `-n argo --from workflowtemplate/kata-lifecycle-manager`",
+                "`argo sumbit x`: argo has no `sumbit`, or none that we know of",
+                "`argo submit -n argo --from workflowtemplate/kata-lifecycle-manager -p batch-size=2`: entrypoint `deploy-version` needs `target-version`",
+                "`argo submit -n argo --from workflowtemplate/kata-lifecycle-manager -p target-version=4.1.0 -p batch-size=0`: error: parameter `batch-size` is `0`, but must be a whole number, 1 or more",
+                "`helm install kata-lifecycle-manager ./chart --set defaults.batchsize=3`: /defaults: Additional properties are not allowed ('batchsize' was unexpected)",
             ]
         );
     }
