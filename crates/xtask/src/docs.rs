@@ -1,5 +1,6 @@
 //! Checks on what people read: links and anchors lead somewhere, and every command of ours is one that the program takes.
 
+mod architecture;
 mod blocks;
 mod commands;
 mod links;

@@ -94,3 +94,32 @@ fn the_image_is_published_for_every_architecture_that_there_is_a_recipe_for() {
     let expected = klm_bed::utils::Arch::ALL.map(|arch| format!("linux/{}", arch.as_str())).join(",");
     assert_eq!(platforms, expected);
 }
+
+#[test]
+fn the_oldest_argo_that_is_tested_is_the_one_that_is_promised() {
+    let e2e = &workflows()["e2e.yaml"].1;
+    let tested = e2e["jobs"]["kind"]["strategy"]["matrix"]["include"].as_sequence().unwrap();
+    let of_age = |age: &str| tested.iter().find(|entry| entry["age"] == *age).unwrap()["argo"].as_str().unwrap();
+    let promised = klm_core::contract::MIN_ARGO;
+    assert!(of_age("oldest").starts_with(&format!("v{}.{}.", promised.major, promised.minor)));
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    assert!(readme.contains(&format!(" {}.{} or newer (not Argo CD)", promised.major, promised.minor)));
+}
+
+#[test]
+fn every_action_is_named_by_commit_with_its_version_beside_it() {
+    let mut seen = 0;
+    for (file, (text, _)) in workflows() {
+        for uses in text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: ")) {
+            if uses.starts_with("./") {
+                continue;
+            }
+            seen += 1;
+            let (action, version) = uses.split_once(" # ").unwrap_or((uses, ""));
+            let commit = action.split_once('@').map_or("", |(_, commit)| commit);
+            let whole = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(whole && version.starts_with('v'), "{file}: {uses}");
+        }
+    }
+    assert!(seen > 0, "no workflow uses an action: the search for them is broken");
+}
