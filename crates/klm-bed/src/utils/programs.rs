@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::Arch;
+use super::{Arch, limits};
 use crate::tools::Tool;
 use crate::{paths, process};
 
@@ -100,7 +100,9 @@ pub fn build(arch: Arch, folder: &Path, say: &dyn Fn(&str)) -> Result<()> {
     }
     let started = Instant::now();
     cargo(arch, folder, say)?;
+    let size = limits::check(&folder.join("klm-step"), limits::LARGEST)?;
     built("klm-step", started);
+    say(&format!("klm-step for {} is static and has {size} bytes", arch.as_str()));
     Ok(())
 }
 
