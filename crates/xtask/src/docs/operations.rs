@@ -107,6 +107,23 @@ fn every_reason_why_a_node_fails_is_explained() {
 }
 
 #[test]
+fn everything_that_the_chart_refuses_is_explained() {
+    let read = |file: &str| fs::read_to_string(workspace().join("chart/templates").join(file)).unwrap();
+    let general = |text: &str| ["%v", "%s", "%d"].iter().fold(text.to_owned(), |text, verb| text.replace(verb, "…"));
+    let text_in = |rest: &str| rest.split('"').nth(1).unwrap().to_owned();
+    let pod = read("_verification_pod.tpl");
+    let wrong = pod.split("$wrong = ").skip(1).map(text_in).filter(|text| !text.is_empty());
+    let mut said: BTreeSet<String> = wrong.map(|text| general(&format!("defaults.verificationPod {text}"))).collect();
+    assert!(said.len() > 3, "the search for refusals of the chart is broken");
+    said.extend(read("rbac.yaml").split("fail ").skip(1).map(text_in).map(|text| text.replace("\\n", "")));
+    let elsewhere = files(&workspace().join("chart/templates"), "yaml")
+        .into_iter()
+        .filter(|file| file.to_string_lossy() != "rbac.yaml" && read(&file.to_string_lossy()).contains("{{- fail "));
+    assert_eq!(elsewhere.collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new(), "looked through in no test");
+    compare("Refused by helm install", &said);
+}
+
+#[test]
 fn every_other_error_is_explained() {
     let attributes = [Sayer::handing_on("error", 0)];
     let mut said: BTreeSet<String> = BTreeSet::new();
