@@ -62,6 +62,21 @@ fn every_link_and_anchor_leads_somewhere() {
 }
 
 #[test]
+fn every_alert_leads_to_the_place_that_explains_it() {
+    let root = workspace();
+    let file = PathBuf::from("chart/files/alerts.yaml");
+    let page = Page { text: fs::read_to_string(root.join(&file)).unwrap(), path: file };
+    let links: Vec<&str> = links::to_us(&page.text).collect();
+    assert_eq!(links.len(), page.text.matches("- alert: ").count(), "{links:?}");
+    none(
+        &links
+            .iter()
+            .filter_map(|link| Some(format!("{link} {}", links::fault(&root, &page, link)?)))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
 fn every_command_in_the_documentation_is_one_that_the_program_takes() {
     let mut complaints = Vec::new();
     for page in pages() {

@@ -19,7 +19,16 @@ pub fn broken(root: &Path, page: &Page) -> Vec<String> {
     complaints
 }
 
-fn fault(root: &Path, page: &Page, link: &str) -> Option<String> {
+/// Where GitHub shows this repository's files; what a running cluster links to.
+const HERE: &str = "https://github.com/kata-containers/lifecycle-manager/blob/main";
+
+/// Every address of a file of ours in a text that is no page.
+pub fn to_us(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace().map(|word| word.trim_matches(['"', ',', '(', ')'])).filter(|word| word.starts_with(HERE))
+}
+
+pub fn fault(root: &Path, page: &Page, link: &str) -> Option<String> {
+    let link = link.strip_prefix(HERE).unwrap_or(link);
     if link.contains("://") || link.starts_with("mailto:") {
         return None;
     }
@@ -138,19 +147,21 @@ mod tests {
     #[test]
     fn links_that_lead_somewhere_are_left_alone() {
         let text = "# `klm-step`, here & now\n[a](other.md) [b](other.md#one-heading) [c](other.md#twice-1) [d](other.md#own)\n\
-            [e](../LICENSE) [f](/LICENSE) [g](#klm-step-here--now) [h](https://example.com/x#y) [i][ref] <img src=\"other.md\">\n\n\
+            [e](../LICENSE) [f](/LICENSE) [g](#klm-step-here--now) [h](https://example.com/x#y) [i][ref] \
+            [j](https://github.com/kata-containers/lifecycle-manager/blob/main/docs/other.md#own) <img src=\"other.md\">\n\n\
             [ref]: ../docs/other.md\n";
         assert_eq!(complaints(text), Vec::<String>::new());
     }
 
     #[test]
     fn links_that_lead_nowhere_are_named_with_the_page() {
-        let text = "[a](gone.md) [b](other.md#gone) [c](#gone) [d](../../x) [e](../LICENSE#x) ![f](gone.svg)\n\n<img src=\"gone.png\">\n";
+        let text = "[a](gone.md) [b](other.md#gone) [x](https://github.com/kata-containers/lifecycle-manager/blob/main/docs/x.md) [c](#gone) [d](../../x) [e](../LICENSE#x) ![f](gone.svg)\n\n<img src=\"gone.png\">\n";
         assert_eq!(
             complaints(text),
             [
                 "docs/page.md: `gone.md` leads to no file",
                 "docs/page.md: `other.md#gone` names no heading of docs/other.md",
+                "docs/page.md: `https://github.com/kata-containers/lifecycle-manager/blob/main/docs/x.md` leads to no file",
                 "docs/page.md: `#gone` names no heading of docs/page.md",
                 "docs/page.md: `../../x` leaves the repository",
                 "docs/page.md: `../LICENSE#x` has an anchor into something that isn't a page",
