@@ -62,12 +62,14 @@ fn every_link_and_anchor_leads_somewhere() {
 }
 
 #[test]
-fn every_alert_leads_to_the_place_that_explains_it() {
+fn alerts_and_issue_forms_lead_to_the_place_that_explains_them() {
     let root = workspace();
-    let file = PathBuf::from("chart/files/alerts.yaml");
-    let page = Page { text: fs::read_to_string(root.join(&file)).unwrap(), path: file };
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let (alerts, forms) = (read("chart/files/alerts.yaml"), read(".github/ISSUE_TEMPLATE/config.yml"));
+    let text = format!("{alerts}\n{forms}");
+    let page = Page { text, path: "README.md".into() };
     let links: Vec<&str> = links::to_us(&page.text).collect();
-    assert_eq!(links.len(), page.text.matches("- alert: ").count(), "{links:?}");
+    assert_eq!(links.len(), alerts.matches("- alert: ").count() + 1, "{links:?}");
     none(
         &links
             .iter()
