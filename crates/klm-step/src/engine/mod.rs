@@ -8,6 +8,7 @@ pub mod each;
 mod explain;
 pub mod inherit;
 mod job;
+mod make_good;
 mod marks;
 pub mod record;
 mod release;

@@ -55,7 +55,7 @@ pub fn chart_version(chart: &str) -> &str {
 }
 
 /// The current values with the lent ones as they were at the origin, absent where they were absent.
-fn given_back(current: &Values, origin: &Values) -> Values {
+pub fn given_back(current: &Values, origin: &Values) -> Values {
     let mut values = current.clone();
     for key in LENT {
         let (parent, leaf) = key.split_once('.').unwrap_or((key, ""));

@@ -11,4 +11,5 @@
 
 mod bed;
 mod daemonset;
+mod failures;
 mod job;

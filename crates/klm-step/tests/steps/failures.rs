@@ -1,0 +1,64 @@
+//! Installs that fail in ways which helm and labels hide, and how long taking back may take.
+
+use std::time::Duration;
+
+use klm_step::exit::StepError;
+use klm_testkit::fixtures::Fleet;
+use klm_testkit::{Injection, PodFate};
+use serde_json::json;
+
+use crate::bed::{Bed, NAMESPACE, RELEASE, unverified};
+
+const ALL: [&str; 3] = ["worker-1", "worker-2", "worker-3"];
+
+#[tokio::test(start_paused = true)]
+async fn a_dispatcher_that_died_leaves_a_good_release_with_the_users_values() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job().values(json!({"debug": true})));
+    // Its Jobs are made one after another; this is the last.
+    bed.cluster.misbehave_at("worker-3", "4.0.0", Injection::DispatcherKilled);
+    let flow = bed.flow("up", &[("batch-size", "3")]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    bed.rollout(&flow, 1).await.unwrap();
+    for node in ALL {
+        assert_eq!((bed.installed(node), bed.installs(node)), ("4.0.0".to_owned(), 2), "{node}");
+    }
+    bed.assert_nothing_uninstalled();
+    bed.assert_tidy();
+    assert_eq!(bed.revisions().last().unwrap(), "4.0.0 deployed", "{:?}", bed.revisions());
+    assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), json!({"deploymentMode": "job", "debug": true}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_can_not_be_pulled_takes_the_node_back_under_every_dispatcher() {
+    for (from, to) in [("3.32.0", "4.0.0"), ("4.0.0", "4.1.0")] {
+        let bed = Bed::new(Fleet::new().version(from).job());
+        bed.cluster.misbehave_at("worker-2", to, Injection::BadImage);
+        let flow = bed.flow("up", &[("batch-size", "3")]);
+        bed.plan(&flow, to, &ALL).await;
+        let failed = unverified(bed.rollout(&flow, 1).await);
+        assert_eq!(failed, [("worker-2".to_owned(), "upgrading".to_owned())], "{from} to {to}");
+        assert_eq!(ALL.map(|node| bed.installed(node)), [to, from, to], "{from} to {to}");
+        assert_eq!(bed.status("worker-2"), "rolled-back");
+        bed.assert_nothing_uninstalled();
+        bed.assert_tidy();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn taking_back_may_take_as_long_as_its_parameter_says() {
+    for (timeout, goes_back) in [("3m", false), ("20m", true)] {
+        let bed = Bed::new(Fleet::new());
+        bed.cluster.misbehave_at("worker-1", "4.0.0", Injection::Verification(PodFate::Exits(7)));
+        bed.cluster.misbehave_at("worker-1", "3.31.0", Injection::Slow(Duration::from_secs(600)));
+        let flow = bed.flow("up", &[("rollback-timeout", timeout)]);
+        bed.plan(&flow, "4.0.0", &ALL).await;
+        let outcome = bed.item(&flow, 1).await;
+        if goes_back {
+            assert_eq!(unverified(outcome), [("worker-1".to_owned(), "verifying".to_owned())]);
+            assert_eq!(bed.status("worker-1"), "rolled-back");
+        } else {
+            assert!(matches!(outcome, Err(StepError::Stuck(_))), "{outcome:?}");
+            assert!(bed.cluster.is_cordoned("worker-1"), "nothing may land on it");
+        }
+    }
+}
