@@ -60,6 +60,9 @@ fn a_step_bears_the_name_of_its_subcommand() {
 fn every_step_of_the_program_is_run_by_the_chart() {
     let run: Vec<_> = containers("defaults").iter().map(|(_, c)| texts(&c["args"])[0].to_owned()).collect();
     for subcommand in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        if klm_step::cli::Command::FOR_PEOPLE.contains(&subcommand.get_name()) {
+            continue;
+        }
         assert!(run.iter().any(|name| name == subcommand.get_name()), "{}", subcommand.get_name());
     }
 }

@@ -5,6 +5,7 @@
 pub mod contract;
 pub mod drain;
 pub mod duration;
+pub mod fleet_table;
 pub mod forecast;
 pub mod gate;
 pub mod hazard;
@@ -22,6 +23,7 @@ pub mod proof;
 pub mod refusal;
 pub mod release;
 pub mod report;
+pub mod screen;
 pub mod selection;
 pub mod selector;
 pub mod set_values;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A node's status, as its annotation and label say it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum NodePhase {
     /// This run has claimed the node; nothing on it has changed.
     Preparing,

@@ -15,6 +15,7 @@ pub mod plan_store;
 pub mod run;
 pub mod signals;
 pub mod steps;
+pub mod terminal;
 #[cfg(test)]
 mod testing;
 pub mod wait;

@@ -1,18 +1,24 @@
 //! Which step a command line starts.
 
 use crate::cli::{Cli, Command};
+use crate::cluster::Cluster;
 use crate::exit::StepError;
 use crate::steps::{
-    apply_wave, check_prerequisites, finish, helm_postrender, plan, preflight, recover, rollback, rollback_node,
-    select_nodes, verify,
+    apply_wave, check_prerequisites, completion, finish, helm_postrender, plan, preflight, recover, rollback,
+    rollback_node, select_nodes, status, verify, version,
 };
 use crate::world::World;
 
 /// Runs the step to its end.
 pub async fn run(cli: Cli) -> Result<(), StepError> {
-    // A filter between two pipes of helm: it needs no cluster.
-    if let Command::HelmPostrender = cli.command {
-        return helm_postrender::run();
+    match &cli.command {
+        // A filter between two pipes of helm: it needs no cluster.
+        Command::HelmPostrender => return helm_postrender::run(),
+        Command::Completion(args) => return completion::run(args),
+        Command::Version => return version::run(),
+        // From a laptop, which may have no helm.
+        Command::Status(args) => return status::run(args, &Cluster::connect().await?).await,
+        _ => {}
     }
     let world = World::connect().await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = %world.here.node, pod = %world.here.pod, "started");
@@ -32,6 +38,9 @@ pub async fn dispatch(command: Command, world: &World) -> Result<(), StepError> 
         Command::RollbackNode(args) => rollback_node::run(&args, world).await,
         Command::Finish(args) => finish::run(&args, world).await,
         Command::Recover(args) => recover::run(&args, world).await,
+        Command::Status(args) => status::run(&args, &world.cluster).await,
+        Command::Completion(args) => completion::run(&args),
+        Command::Version => version::run(),
         Command::HelmPostrender => helm_postrender::run(),
     }
 }

@@ -38,6 +38,12 @@ pub enum Command {
     Recover(Recover),
     /// Check that this image, its rights and the cluster fit together; touches no node.
     Preflight(Preflight),
+    /// Where each node stands, from wherever there is a kubeconfig.
+    Status(Status),
+    /// Print a completion script, for `source <(klm-step completion bash)`.
+    Completion(Completion),
+    /// Print the version and the architecture.
+    Version,
     /// Helm's post-renderer: keeps kata-deploy's own clean-up off the nodes outside the wave.
     #[command(hide = true)]
     HelmPostrender,
@@ -55,6 +61,11 @@ pub struct RunArgs {
     /// UID of the Workflow.
     #[arg(long)]
     pub workflow_uid: String,
+}
+
+impl Command {
+    /// Subcommands that are for people alone: no step of the workflow runs them.
+    pub const FOR_PEOPLE: [&str; 3] = ["status", "completion", "version"];
 }
 
 impl RunArgs {
@@ -138,6 +149,10 @@ pub struct RollbackNode {
 /// See [`Command::Plan`].
 #[derive(Args, Debug)]
 pub struct PlanArgs {
+    /// An installed `WorkflowTemplate`, for example `argo/kata-lifecycle-manager`: its values count where none is given
+    /// here, as in a run.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = namespaced)]
+    pub template: Option<(String, String)>,
     /// Kata version to move the nodes to.
     #[arg(long)]
     pub target_version: String,
@@ -149,6 +164,28 @@ pub struct PlanArgs {
     pub output: Output,
 }
 
+/// See [`Command::Status`].
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Only nodes that this label selector matches.
+    #[arg(long, value_name = "SELECTOR")]
+    pub node_selector: Option<String>,
+    /// Go on until somebody ends it: a live table on a terminal, and a line for each change elsewhere.
+    #[arg(long, short)]
+    pub watch: bool,
+    /// How to print it.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// See [`Command::Completion`].
+#[derive(Args, Debug)]
+pub struct Completion {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
 /// How to print a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -156,6 +193,13 @@ pub enum Output {
     Text,
     /// For programs.
     Json,
+}
+
+fn namespaced(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+    parts
+        .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+        .ok_or_else(|| "must be NAMESPACE/NAME".to_owned())
 }
 
 /// See [`Command::Finish`].

@@ -11,12 +11,13 @@ use serde::Deserialize;
 pub struct ParameterArgs {
     flags: Given,
     submitted: Option<String>,
+    template: Option<String>,
 }
 
 /// Argo's `{{workflow.parameters}}`: every parameter of the Workflow, misspelt ones as well.
 const SUBMITTED: &str = "parameters";
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Submitted {
     name: String,
     #[serde(default)]
@@ -24,12 +25,18 @@ struct Submitted {
 }
 
 impl ParameterArgs {
-    /// Every parameter by name. A flag wins over the submitted list; a name that nobody knows is refused with the
+    /// The same over a template's own list of parameters: what it gives counts where nothing else is given.
+    #[must_use]
+    pub fn over_template(&self, list: String) -> Self {
+        Self { template: Some(list), ..self.clone() }
+    }
+
+    /// Every parameter by name. A flag wins over the submitted list, that over the template's; a name that nobody knows is refused with the
     /// nearest one that exists, because Argo accepts any `-p`.
     pub fn resolve(&self) -> Result<Given, Vec<Refusal>> {
         let mut given = Given::new();
         let mut refusals = Vec::new();
-        for parameter in self.submitted()? {
+        for parameter in [list(self.template.as_deref())?, list(self.submitted.as_deref())?].concat() {
             if PARAMETERS.iter().any(|known| known.name == parameter.name) {
                 let text = match parameter.value {
                     serde_json::Value::String(text) => text,
@@ -44,12 +51,12 @@ impl ParameterArgs {
         given.extend(self.flags.clone());
         if refusals.is_empty() { Ok(given) } else { Err(refusals) }
     }
+}
 
-    fn submitted(&self) -> Result<Vec<Submitted>, Vec<Refusal>> {
-        let Some(text) = self.submitted.as_deref().filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
-        serde_json::from_str(text)
-            .map_err(|error| vec![Refusal::new(format!("`--{SUBMITTED}` is not Argo's list of parameters: {error}"))])
-    }
+fn list(text: Option<&str>) -> Result<Vec<Submitted>, Vec<Refusal>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
+    serde_json::from_str(text)
+        .map_err(|error| vec![Refusal::new(format!("`--{SUBMITTED}` is not Argo's list of parameters: {error}"))])
 }
 
 fn inputs() -> impl Iterator<Item = &'static str> {
@@ -125,6 +132,15 @@ mod tests {
         let submitted = r#"[{"name":"batch-size","value":"5"},{"name":"helm-release","value":"kata"}]"#;
         let given = parameters(&["--batch-size=7", "--parameters", submitted]).resolve().unwrap();
         assert_eq!((given["batch-size"].as_str(), given["helm-release"].as_str()), ("7", "kata"));
+    }
+
+    #[test]
+    fn what_was_given_wins_over_the_template() {
+        let template = r#"[{"name":"batch-size","value":"5"},{"name":"helm-release","value":"kata"},{"name":"drain-timeout","value":"9s"}]"#;
+        let args = parameters(&["--batch-size=7", "--parameters", r#"[{"name":"helm-release","value":"kd"}]"#]);
+        let given = args.over_template(template.to_owned()).resolve().unwrap();
+        let read = ["batch-size", "helm-release", "drain-timeout"].map(|name| given[name].as_str());
+        assert_eq!(read, ["7", "kd", "9s"]);
     }
 
     #[test]

@@ -82,11 +82,30 @@ impl Workflow {
     }
 }
 
-/// An Argo `WorkflowTemplate`: is it there?
+/// An Argo `WorkflowTemplate`: is it there, and what does it give its runs?
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct WorkflowTemplate {
     /// Its name.
     pub metadata: ObjectMeta,
+    /// What we read of its definition.
+    #[serde(default)]
+    pub spec: WorkflowTemplateSpec,
+}
+
+/// See [`WorkflowTemplate`].
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct WorkflowTemplateSpec {
+    /// The arguments of a run that gives none.
+    #[serde(default)]
+    pub arguments: WorkflowTemplateArguments,
+}
+
+/// See [`WorkflowTemplate`].
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct WorkflowTemplateArguments {
+    /// Parameters with their values, as Argo lists them.
+    #[serde(default)]
+    pub parameters: Vec<serde_json::Value>,
 }
 
 /// A `CustomResourceDefinition` without its schema, which for Argo is megabytes.

@@ -2,6 +2,7 @@
 
 pub mod apply_wave;
 pub mod check_prerequisites;
+pub mod completion;
 pub mod finish;
 pub mod helm_postrender;
 pub mod plan;
@@ -11,7 +12,9 @@ pub mod report;
 pub mod rollback;
 pub mod rollback_node;
 pub mod select_nodes;
+pub mod status;
 pub mod verify;
+pub mod version;
 
 use klm_core::refusal::Refusal;
 

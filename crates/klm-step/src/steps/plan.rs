@@ -4,8 +4,10 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use klm_core::forecast::{self, Forecast};
+use klm_core::refusal::Refusal;
 
 use crate::cli;
+use crate::cluster::WorkflowTemplate;
 use crate::exit::StepError;
 use crate::front::{Draft, Known, check, expected, origin_of, release_of};
 use crate::world::World;
@@ -19,8 +21,12 @@ pub async fn run(args: &cli::PlanArgs, world: &World) -> Result<(), StepError> {
 
 /// What goes to stdout, and how the step ends after it.
 async fn print(args: &cli::PlanArgs, world: &World) -> Result<(String, Result<(), StepError>), StepError> {
-    let draft = Draft::read(&args.target_version, &args.parameters);
-    let findings = check(draft, world, None, &world.here.namespace).await?;
+    let (parameters, namespace) = match &args.template {
+        Some((namespace, name)) => (args.parameters.over_template(given_by(world, namespace, name).await?), namespace),
+        None => (args.parameters.clone(), &world.here.namespace),
+    };
+    let draft = Draft::read(&args.target_version, &parameters);
+    let findings = check(draft, world, None, namespace).await?;
     let end = if findings.refusals.is_empty() { Ok(()) } else { Err(findings.refusals.clone().into()) };
     let Some(known) = findings.known else { return Ok((String::new(), end)) };
     let forecast = forecast(&known, forecast::refusals(&findings.refusals));
@@ -33,6 +39,17 @@ async fn print(args: &cli::PlanArgs, world: &World) -> Result<(String, Result<()
         }
     };
     Ok((text, end))
+}
+
+/// The parameters of an installed template, as Argo would list them.
+async fn given_by(world: &World, namespace: &str, name: &str) -> Result<String, StepError> {
+    let found = world.cluster.get::<WorkflowTemplate>(Some(namespace), name).await?;
+    let Some(template) = found else {
+        let refusal = Refusal::new(format!("there is no workflowtemplate `{namespace}/{name}`"));
+        return Err(refusal.hint("kubectl get workflowtemplates --all-namespaces").into());
+    };
+    Ok(serde_json::to_string(&template.spec.arguments.parameters)
+        .context("failed to read the template's parameters")?)
 }
 
 fn forecast(known: &Known, refusals: Vec<String>) -> Forecast {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::Command;
-use crate::testing::{POD, command, post_render, world};
+use crate::testing::{POD, bare_world, command, post_render, world};
 
 async fn printed(fleet: &(FakeCluster, FakeHelm), target: &str, more: &[&str]) -> (String, Result<(), StepError>) {
     let line = [&["plan", "--target-version", target, "--verification-pod", POD], more].concat();
@@ -97,4 +97,29 @@ async fn no_secret_is_printed() {
         let (text, _) = printed(&fleet, "4.0.0", &["--output", output, "--helm-set-values", "logLevel=hunter2"]).await;
         assert!(!text.contains("hunter2"), "{text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_installed_template_gives_what_was_not_given() {
+    let fleet = Fleet::new().workers(3).build();
+    fleet.0.add(json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "WorkflowTemplate",
+        "metadata": {"name": "klm", "namespace": "flows"},
+        "spec": {"arguments": {"parameters": [
+            {"name": "verification-pod", "value": POD}, {"name": "batch-size", "value": "2"},
+        ]}},
+    }));
+    let plan = |more: &[&str]| {
+        let line = [&["plan", "--target-version", "4.0.0", "--template", "flows/klm"], more].concat();
+        let Command::Plan(args) = command(&line) else { panic!("{line:?}") };
+        args
+    };
+    let (text, end) = print(&plan(&[]), &bare_world(&fleet.0, &fleet.1)).await.unwrap();
+    assert!(text.contains("waves    2 of up to 2"), "{text}");
+    end.unwrap();
+    let (text, _) = print(&plan(&["--batch-size", "3"]), &bare_world(&fleet.0, &fleet.1)).await.unwrap();
+    assert!(text.contains("waves    1 of up to 3"), "{text}");
+    fleet.0.remove("workflowtemplates", "flows", "klm");
+    let refused = print(&plan(&[]), &bare_world(&fleet.0, &fleet.1)).await.unwrap_err();
+    assert!(refused.to_string().contains("refused") && refused.code() == 3, "{}", refused.report());
 }
