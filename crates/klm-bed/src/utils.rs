@@ -4,6 +4,7 @@
 //! programs are put on a base of our own, so that what the tests run is what gets published.
 
 mod arch;
+mod kept;
 mod limits;
 mod programs;
 mod start;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::kept::{self, Ingredients};
 use super::{Arch, limits};
 use crate::tools::Tool;
 use crate::{paths, process};
@@ -87,29 +88,71 @@ fn runs(program: &str, argument: &str) -> bool {
     process::run(&mut process::words([program, argument])).is_ok()
 }
 
-/// Builds every program for this architecture into a folder, statically linked. `say` receives lines for a person to read.
+/// Builds every program for this architecture into a folder, statically linked, or takes it from the cache. `say` receives
+/// lines for a person to read.
 pub fn build(arch: Arch, folder: &Path, say: &dyn Fn(&str)) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let built = |name: &str, started: Instant| {
-        say(&format!("built {name} for {} in {:.1} s", arch.as_str(), started.elapsed().as_secs_f32()));
-    };
-    for program in &GO_PROGRAMS {
+    for name in PROGRAMS {
         let started = Instant::now();
-        go(program, arch, folder)?;
-        built(program.name, started);
+        let kept = match GO_PROGRAMS.iter().find(|program| program.name == name) {
+            Some(program) => kept::program(name, arch, &of_go(program)?.borrow(), |path| go(program, arch, path))?,
+            None => kept::program(name, arch, &of_step()?.borrow(), |path| cargo(arch, path, say))?,
+        };
+        let target = folder.join(name);
+        fs::copy(&kept, &target).with_context(|| format!("cannot copy {}", kept.display()))?;
+        let largest = if name == "klm-step" { limits::LARGEST } else { usize::MAX };
+        let size = limits::check(&target, largest)?;
+        let megabytes = size / 100_000;
+        say(&format!(
+            "{name} for {}: {}.{} MB, static, in {:.1} s",
+            arch.as_str(),
+            megabytes / 10,
+            megabytes % 10,
+            started.elapsed().as_secs_f32()
+        ));
     }
-    let started = Instant::now();
-    cargo(arch, folder, say)?;
-    let size = limits::check(&folder.join("klm-step"), limits::LARGEST)?;
-    built("klm-step", started);
-    say(&format!("klm-step for {} is static and has {size} bytes", arch.as_str()));
     Ok(())
 }
 
-fn cargo(arch: Arch, folder: &Path, say: &dyn Fn(&str)) -> Result<()> {
+/// See [`Ingredients`].
+struct Made {
+    texts: Vec<String>,
+    paths: &'static [&'static str],
+}
+
+impl Made {
+    fn borrow(&self) -> Ingredients<'_> {
+        Ingredients { texts: &self.texts, paths: self.paths }
+    }
+}
+
+/// This file: flags are in it.
+const RECIPE: &str = include_str!("programs.rs");
+
+fn of_go(program: &GoProgram) -> Result<Made> {
+    let version = process::output(&mut process::words(["go", "version"]))?;
+    let paths = &["images/utils/go.mod", "images/utils/go.sum", "images/utils/kubectl"];
+    Ok(Made { texts: vec![RECIPE.to_owned(), program.name.to_owned(), version], paths })
+}
+
+fn of_step() -> Result<Made> {
+    let version = process::output(&mut process::words(["rustc", "--version", "--verbose"]))?;
+    let paths = &[
+        "Cargo.toml",
+        "Cargo.lock",
+        "crates/klm-core/Cargo.toml",
+        "crates/klm-core/src",
+        "crates/klm-step/Cargo.toml",
+        "crates/klm-step/src",
+    ];
+    Ok(Made { texts: vec![RECIPE.to_owned(), version], paths })
+}
+
+fn cargo(arch: Arch, path: &Path, say: &dyn Fn(&str)) -> Result<()> {
     let target = arch.target();
     let variable = target.to_uppercase().replace('-', "_");
     let out = target_folder();
+    say(&format!("building klm-step for {}", arch.as_str()));
     process::run(
         Command::new(AUDITABLE.path(say)?)
             .current_dir(paths::workspace())
@@ -124,7 +167,7 @@ fn cargo(arch: Arch, folder: &Path, say: &dyn Fn(&str)) -> Result<()> {
             .arg(&out),
     )?;
     let program = out.join(target).join("release/klm-step");
-    fs::copy(&program, folder.join("klm-step")).with_context(|| format!("cannot copy {}", program.display()))?;
+    fs::copy(&program, path).with_context(|| format!("cannot copy {}", program.display()))?;
     Ok(())
 }
 
@@ -132,7 +175,7 @@ fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths::workspace().join("target"), PathBuf::from)
 }
 
-fn go(program: &GoProgram, arch: Arch, folder: &Path) -> Result<()> {
+fn go(program: &GoProgram, arch: Arch, path: &Path) -> Result<()> {
     let version = required_version(program.module)?;
     process::run(
         Command::new("go")
@@ -144,7 +187,7 @@ fn go(program: &GoProgram, arch: Arch, folder: &Path) -> Result<()> {
             .env("GOWORK", "off")
             .env("GOFLAGS", "-mod=readonly -buildvcs=false")
             .args(["build", "-trimpath", "-ldflags", &ldflags(program, &version), "-o"])
-            .arg(folder.join(program.name))
+            .arg(path)
             .arg(program.package),
     )
 }

@@ -34,7 +34,7 @@ fn command(arch: Arch, folder: &Path, program: &str) -> Command {
     match program {
         "helm" => command.args(["version", "--template", "{{.Version}} {{.GoVersion}}"]),
         "kubectl" => command.args(["version", "--client"]),
-        _ => command.arg("--version"),
+        _ => command.arg("version"),
     };
     command
 }
