@@ -57,7 +57,8 @@ impl Row {
 
     fn cells(&self) -> [String; 5] {
         let going = match (&self.reason, &self.target) {
-            (Some(reason), _) => Some(reason.clone()),
+            // What to do about it is in the step's log; a table has no room for that.
+            (Some(reason), _) => Some(reason.split(" (hint: ").next().unwrap_or(reason).to_owned()),
             (None, Some(target)) => Some(format!("to {target}")),
             (None, None) => None,
         };
@@ -137,7 +138,7 @@ mod tests {
     fn rows() -> Vec<Row> {
         let done = Row { version: Some("4.0.0".into()), ..Row::new("blue-1", Some(NodePhase::Completed), None) };
         let busy = Row { cordoned: true, ..Row::new("blue-10", Some(NodePhase::Upgrading), Some(&journal())) };
-        let failed = Journal { reason: Some("the verification pod ended with exit code 7".into()), ..journal() };
+        let failed = Journal { reason: Some("the verification pod ended with exit code 7 (hint: read its log)".into()), ..journal() };
         let failed = Row { cordoned: true, ..Row::new("blue-2", Some(NodePhase::RollingBack), Some(&failed)) };
         let held = Row { remarks: vec!["held back".into()], ..Row::new("blue-3", None, None) };
         vec![done, busy, failed, held]

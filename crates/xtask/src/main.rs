@@ -1,8 +1,10 @@
 //! What a person or CI runs: the local cluster and the tests.
 
 mod cluster;
+mod demo;
 #[cfg(test)]
 mod docs;
+mod furnish;
 mod image;
 mod kind;
 mod lint;
@@ -29,6 +31,8 @@ enum Task {
     /// A real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Task),
+    /// An upgrade in waves on a cluster that is started for it, node by node on screen
+    Demo(demo::Task),
     /// A kind cluster, made fit for the suites
     Kind(kind::Task),
     /// The image of the workflow's steps, without Docker
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
 fn run(xtask: Xtask) -> Result<ExitCode> {
     match xtask.task {
         Task::Cluster(task) => cluster::run(&task),
+        Task::Demo(task) => demo::run(&task),
         Task::Kind(task) => kind::run(&task),
         Task::Image(task) => image::run(&task),
         Task::Lint { what } => lint::run(what),

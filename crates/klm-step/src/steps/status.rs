@@ -27,7 +27,7 @@ pub async fn run(args: &cli::Status, cluster: &Cluster) -> Result<(), StepError>
             match (args.output, terminal.size.filter(|_| args.watch)) {
                 (cli::Output::Json, _) => write(&json(&rows, args.watch)?)?,
                 (cli::Output::Text, Some((_, height))) => {
-                    painted = terminal.repaint(painted, &fitted(&rows, height))?
+                    painted = terminal.repaint(painted, &fitted(&rows, height))?;
                 }
                 (cli::Output::Text, None) => terminal.lines(&news(&rows, shown.as_deref()))?,
             }

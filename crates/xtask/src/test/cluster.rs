@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use klm_bed::images::{self, Programs};
 use klm_bed::run::Run;
 use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
 
@@ -15,6 +14,7 @@ use super::Test;
 use super::suite::{self, Suite, listen};
 use super::tally::Tally;
 use crate::cluster::{in_ci, say};
+use crate::furnish::furnish;
 
 /// The variable with the path of this program, for suites that start clusters themselves.
 const XTASK_VARIABLE: &str = "KLM_XTASK";
@@ -45,15 +45,6 @@ pub fn run(test: &Test) -> Result<Tally> {
         running.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Tally::failure())).collect()
     });
     Ok(tallies.into_iter().sum())
-}
-
-/// Gives a cluster that somebody else made what a new one of ours starts with: the images, and the stand-in's charts.
-fn furnish(cluster: &Cluster) -> Result<()> {
-    let parts = parts::build(&say)?;
-    let programs = Programs::build()?;
-    let wanted = [images::base(&parts)?, images::product(&parts, &programs)?].concat();
-    cluster.load(&wanted.iter().map(images::write).collect::<Result<Vec<_>>>()?)?;
-    cluster.push_kata_charts()
 }
 
 /// The suites to run, and which of their tests.

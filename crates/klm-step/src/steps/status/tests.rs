@@ -61,7 +61,7 @@ fn a_pipe_gets_a_line_for_each_node_that_changed_or_went() {
     let before = [row("a", NodePhase::Preparing), row("b", NodePhase::Preparing), row("c", NodePhase::Completed)];
     let now = [row("a", NodePhase::Preparing), row("b", NodePhase::Cordoned)];
     let said = text(&news(&now, Some(&before)));
-    assert!(said.starts_with("b") && said.contains("cordoned") && said.ends_with("c  gone"), "{said}");
+    assert!(said.starts_with('b') && said.contains("cordoned") && said.ends_with("c  gone"), "{said}");
     assert_eq!(said.lines().count(), 2);
     assert!(text(&news(&now, None)).starts_with("NODE"), "the first look shows everything");
 }
