@@ -49,6 +49,11 @@ const PROOFS: &[(&str, Proof)] = &[
         ),
     ),
     ("kind create cluster", Parsed("needs Docker; the workflow \"E2E Tests\" does the same")),
+    ("klm-step plan", Run("crates/klm-step/src/steps/plan/tests.rs", "an_installed_template_gives_what_was_not_given")),
+    (
+        "klm-step status",
+        Run("crates/klm-step/src/steps/status/tests.rs", "people_read_where_each_node_with_kata_stands"),
+    ),
     ("kubectl apply", Parsed("needs the network; the workflow \"E2E Tests\" does the same")),
     ("kubectl create namespace", Parsed("belongs to the two lines beside it, which need Docker and the network")),
     ("kubectl", LOOKS),
