@@ -58,6 +58,10 @@ impl Wait {
 /// Time between two lines of the log about the same wait.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
+/// The first pause of a wait; each later one is half as long again, up to the wait's own. What takes a second is then
+/// seen after a second, and what takes minutes costs six looks more.
+const FIRST_PAUSE: Duration = Duration::from_millis(400);
+
 /// Looks again and again. A last look happens at the deadline itself.
 pub async fn poll<T>(
     world: &World,
@@ -66,6 +70,7 @@ pub async fn poll<T>(
 ) -> anyhow::Result<Waited<T>> {
     let began = Instant::now();
     let mut said = began;
+    let mut pause = FIRST_PAUSE.min(wait.every);
     loop {
         world.may_go_on()?;
         let at = Instant::now();
@@ -80,7 +85,8 @@ pub async fn poll<T>(
             said = Instant::now();
             tracing::info!(waiting_for = %wait.name, %last, "still waiting");
         }
-        world.sleep(wait.every.min(wait.deadline.saturating_duration_since(Instant::now()))).await?;
+        world.sleep(pause.min(wait.deadline.saturating_duration_since(Instant::now()))).await?;
+        pause = (pause * 3 / 2).min(wait.every);
     }
 }
 

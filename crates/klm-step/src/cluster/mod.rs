@@ -224,7 +224,7 @@ impl Cluster {
         };
         let request = path::<Pod>(Some(namespace)).logs(pod, &params);
         // A log explains a verdict, it never is one: whatever keeps us from reading it is left out.
-        self.ask_text(|| format!("read the log of pod `{namespace}/{pod}`"), request).await.unwrap_or_default()
+        self.ask_text(request).await.unwrap_or_default()
     }
 }
 

@@ -17,6 +17,9 @@ use super::{Cluster, Kind, Query, malformed, path};
 /// One answer may take this long; the client itself would wait for ever.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
+/// The same for what only explains, such as a log.
+const TEXT_WITHIN: Duration = Duration::from_secs(10);
+
 /// An API server that restarts is back within this.
 const REPEAT_FOR: Duration = Duration::from_secs(180);
 
@@ -76,9 +79,18 @@ impl Cluster {
             .map_err(|error| malformed(action(), &format!("the answer is not what was asked for: {error}")))
     }
 
-    pub(super) async fn ask_text(&self, action: impl Fn() -> String, request: Built) -> Result<String, ApiError> {
-        let bytes = self.ask_bytes(&action, request).await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    /// Sends a request for a text that only explains: once, and once more when the way to the server broke. A kubelet
+    /// that restarts must not hold up a whole wave.
+    pub(super) async fn ask_text(&self, request: Built) -> Option<String> {
+        let request = request.ok()?;
+        for last in [false, true] {
+            match timeout(TEXT_WITHIN, self.send_once(request.clone())).await {
+                Ok(Ok(bytes)) => return Some(String::from_utf8_lossy(&bytes).into_owned()),
+                Ok(Err(cause)) if cause.may_pass() && !last => sleep(FIRST_PAUSE).await,
+                _ => return None,
+            }
+        }
+        None
     }
 
     async fn ask_bytes(&self, action: &impl Fn() -> String, request: Built) -> Result<Vec<u8>, ApiError> {
@@ -134,4 +146,21 @@ fn unreachable(error: &kube::Error) -> Cause {
         last = source;
     }
     Cause::Unreachable(last.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use klm_testkit::{FakeCluster, Fault};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kubelet_that_is_away_does_not_hold_up_the_wave_for_a_log() {
+        let fake = FakeCluster::new();
+        fake.inject(Fault::status(None, "*/log*", 500).always());
+        let cluster = Cluster::new(fake.client());
+        let began = Instant::now();
+        assert_eq!(cluster.log_tail("default", "probe", "main", 10).await, "");
+        assert!(began.elapsed() < REPEAT_FOR / 10, "{:?} of virtual time", began.elapsed());
+    }
 }
