@@ -2,8 +2,9 @@
 
 use crate::refusal::Refusal;
 
-/// Steps that a Workflow gets unless the user says otherwise. Each one costs Argo seconds and bytes.
-pub const STEPS: usize = 100;
+/// Waves up to this number are a workflow step each. Argo takes 20 s and more between two steps, so a longer run carries
+/// several in one: as many as it then has steps, which keeps both numbers small.
+pub const SINGLE: usize = 10;
 
 /// Steps that a Workflow may have: with more, its object comes close to what etcd takes.
 pub const MOST_STEPS: usize = 200;
@@ -11,7 +12,9 @@ pub const MOST_STEPS: usize = 200;
 /// Consecutive waves per step; `asked` is the parameter, 0 for "decide".
 pub fn waves_per_step(waves: usize, asked: usize) -> Result<usize, Refusal> {
     if asked == 0 {
-        return Ok(waves.div_ceil(STEPS).max(1));
+        let root = waves.isqrt();
+        let root = if root * root < waves { root + 1 } else { root };
+        return Ok(if waves <= SINGLE { 1 } else { root.max(waves.div_ceil(MOST_STEPS)) });
     }
     let steps = waves.div_ceil(asked);
     if steps > MOST_STEPS {
@@ -40,9 +43,12 @@ mod tests {
     #[rstest]
     #[case(0, 0, Some(1))]
     #[case(1, 0, Some(1))]
-    #[case(100, 0, Some(1))]
-    #[case(101, 0, Some(2))]
-    #[case(5_000, 0, Some(50))]
+    #[case(10, 0, Some(1))]
+    #[case(11, 0, Some(4))]
+    #[case(20, 0, Some(5))]
+    #[case(100, 0, Some(10))]
+    #[case(5_000, 0, Some(71))]
+    #[case(40_000, 0, Some(200))]
     #[case(200, 1, Some(1))]
     #[case(201, 1, None)]
     #[case(5_000, 25, Some(25))]
