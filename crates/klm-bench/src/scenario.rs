@@ -1,0 +1,198 @@
+//! What is measured: fleets, and what happens to each, one thing after the other.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How kata-deploy installs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A resident pod on every node.
+    Daemonset,
+    /// Short Jobs, started by a dispatcher.
+    Job,
+}
+
+impl Mode {
+    /// The contract's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Daemonset => "daemonset",
+            Self::Job => "job",
+        }
+    }
+}
+
+/// A cluster with this many simulated nodes, and what happens on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fleet {
+    /// Simulated nodes.
+    pub nodes: usize,
+    /// How kata-deploy installs there.
+    pub mode: Mode,
+    /// One after the other.
+    pub measures: Vec<Measure>,
+}
+
+/// Something that is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Measure {
+    /// kata-deploy moves the first `part` nodes alone, `at_once` at the same time.
+    Alone {
+        /// How many nodes.
+        part: usize,
+        /// How many at the same time.
+        at_once: usize,
+        /// What an install takes.
+        install: Duration,
+    },
+    /// We move nodes.
+    Rollout(Rollout),
+}
+
+/// A run of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// Nodes per wave.
+    pub batch: usize,
+    /// Only the first so many nodes of the fleet; none: all that aren't at the target yet.
+    pub part: Option<usize>,
+    /// Waves per workflow step; none: as the product decides.
+    pub waves_per_step: Option<usize>,
+    /// What an install takes.
+    pub install: Duration,
+    /// What a verification takes.
+    pub verification: Duration,
+    /// Positions of nodes in the plan, from 0, whose install fails.
+    pub failing: &'static [usize],
+    /// Stopped after so much of its rollout, unless the whole is asked for.
+    pub limit: Option<Duration>,
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A run over all that is left, with installs and verifications that take no time to speak of.
+const SHORT: Rollout = Rollout {
+    batch: 1,
+    part: None,
+    waves_per_step: None,
+    install: seconds(1),
+    verification: seconds(0),
+    failing: &[],
+    limit: None,
+};
+
+/// What kata-deploy and we take for the same nodes: installs of 30 s and verifications of 10 s.
+const LONG: Rollout = Rollout { install: seconds(30), verification: seconds(10), ..SHORT };
+
+/// In the first wave of 50 all is well; in the second three fail.
+const THREE: &[usize] = &[53, 71, 98];
+
+/// A few minutes: enough to see that everything can be measured.
+pub fn quick() -> Vec<Fleet> {
+    let fleet = |mode, measures| Fleet { nodes: 60, mode, measures };
+    let install = seconds(3);
+    vec![
+        fleet(
+            Mode::Daemonset,
+            vec![
+                Measure::Alone { part: 60, at_once: 20, install },
+                Measure::Rollout(Rollout { batch: 10, install, failing: &[12, 15, 19], ..SHORT }),
+                Measure::Rollout(Rollout { batch: 1, limit: Some(seconds(15)), ..SHORT }),
+                Measure::Rollout(Rollout { batch: 20, install, verification: seconds(1), ..SHORT }),
+            ],
+        ),
+        fleet(
+            Mode::Job,
+            vec![
+                Measure::Alone { part: 60, at_once: 20, install },
+                Measure::Rollout(Rollout { batch: 20, install, verification: seconds(1), ..SHORT }),
+            ],
+        ),
+    ]
+}
+
+/// Under an hour. With `whole`, runs that would take longer are let through as well, which takes a day.
+pub fn full(whole: bool) -> Vec<Fleet> {
+    let minutes = |minutes: u64| (!whole).then(|| seconds(60 * minutes));
+    let thousand = |mode| Fleet {
+        nodes: 1000,
+        mode,
+        measures: vec![
+            Measure::Alone { part: 250, at_once: 50, install: LONG.install },
+            // Five waves, which is what a step carries in a run over the whole fleet.
+            Measure::Rollout(Rollout { batch: 50, part: Some(250), waves_per_step: Some(5), ..LONG }),
+            Measure::Rollout(Rollout { batch: 1, part: Some(254), waves_per_step: Some(5), ..LONG }),
+            Measure::Rollout(Rollout { batch: 1, limit: minutes(3), ..SHORT }),
+        ],
+    };
+    let five_thousand = |mode, most: Option<Duration>| Fleet {
+        nodes: 5000,
+        mode,
+        measures: vec![
+            Measure::Rollout(Rollout { batch: 50, failing: THREE, ..SHORT }),
+            Measure::Rollout(Rollout { batch: 1, limit: minutes(2), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 500, limit: minutes(1), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 50, limit: most, ..SHORT }),
+        ],
+    };
+    vec![
+        thousand(Mode::Daemonset),
+        thousand(Mode::Job),
+        five_thousand(Mode::Daemonset, minutes(12)),
+        five_thousand(Mode::Job, minutes(5)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rollouts(fleets: &[Fleet]) -> Vec<(usize, Mode, &Rollout)> {
+        let of = |fleet: &Fleet| (fleet.nodes, fleet.mode);
+        fleets
+            .iter()
+            .flat_map(|fleet| {
+                fleet.measures.iter().filter_map(move |measure| match measure {
+                    Measure::Rollout(rollout) => Some((of(fleet).0, of(fleet).1, rollout)),
+                    Measure::Alone { .. } => None,
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn both_modes_see_both_fleets_at_batches_of_1_and_50_and_three_failing_nodes() {
+        for mode in [Mode::Daemonset, Mode::Job] {
+            let fleets = full(false);
+            let all = rollouts(&fleets);
+            for nodes in [1000, 5000] {
+                for batch in [1, 50] {
+                    assert!(
+                        all.iter().any(|(fleet, of, run)| (*fleet, *of, run.batch) == (nodes, mode, batch)),
+                        "{nodes} nodes at {batch} in {mode:?}"
+                    );
+                }
+            }
+            assert!(all.iter().any(|(fleet, of, run)| *fleet == 5000 && *of == mode && run.failing.len() == 3));
+        }
+    }
+
+    #[test]
+    fn the_whole_stops_nothing() {
+        assert!(rollouts(&full(true)).iter().all(|(_, _, run)| run.limit.is_none()));
+    }
+
+    #[test]
+    fn failing_nodes_share_a_wave_and_one_before_it_is_well() {
+        for fleets in [quick(), full(false)] {
+            for (_, _, run) in rollouts(&fleets) {
+                let waves: Vec<usize> = run.failing.iter().map(|position| position / run.batch).collect();
+                assert!(waves.iter().all(|wave| *wave == 1), "{run:?}");
+            }
+        }
+    }
+}
