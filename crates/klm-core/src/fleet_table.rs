@@ -138,7 +138,10 @@ mod tests {
     fn rows() -> Vec<Row> {
         let done = Row { version: Some("4.0.0".into()), ..Row::new("blue-1", Some(NodePhase::Completed), None) };
         let busy = Row { cordoned: true, ..Row::new("blue-10", Some(NodePhase::Upgrading), Some(&journal())) };
-        let failed = Journal { reason: Some("the verification pod ended with exit code 7 (hint: read its log)".into()), ..journal() };
+        let failed = Journal {
+            reason: Some("the verification pod ended with exit code 7 (hint: read its log)".into()),
+            ..journal()
+        };
         let failed = Row { cordoned: true, ..Row::new("blue-2", Some(NodePhase::RollingBack), Some(&failed)) };
         let held = Row { remarks: vec!["held back".into()], ..Row::new("blue-3", None, None) };
         vec![done, busy, failed, held]

@@ -1,5 +1,6 @@
 //! What a person or CI runs: the local cluster and the tests.
 
+mod bench;
 mod cluster;
 mod demo;
 #[cfg(test)]
@@ -45,6 +46,8 @@ enum Task {
     },
     /// Everything that decides whether a change is good
     Test(test::Test),
+    /// What a rollout costs on thousands of simulated nodes
+    Bench(bench::Bench),
     /// The chart as it is published
     #[command(subcommand)]
     Release(release::Task),
@@ -68,6 +71,7 @@ fn run(xtask: Xtask) -> Result<ExitCode> {
         Task::Kind(task) => kind::run(&task),
         Task::Image(task) => image::run(&task),
         Task::Lint { what } => lint::run(what),
+        Task::Bench(bench) => bench::run(&bench),
         Task::Test(test) => test::run(&test),
         Task::Release(task) => release::run(&task),
     }
