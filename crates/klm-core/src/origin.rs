@@ -1,10 +1,11 @@
 //! What a run found before it changed anything, and its inputs that may be secret. Kept in a Secret beside the release.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::journal::RunId;
 use crate::name::NodeName;
-use crate::values::Values;
+use crate::values::{self, Values};
 
 /// Name of the Secret, in the release's namespace.
 pub fn secret_name(release: &str) -> String {
@@ -54,4 +55,60 @@ pub struct RunInputs {
     pub set_values: Values,
     /// `verification-pod`: the manifest as plain text, placeholders and all.
     pub verification_pod: String,
+}
+
+/// What waves in job mode set in the release and the user should find again as it was.
+const LENT: [&str; 3] = ["job.nodes", "job.parallelism", "verification.pod"];
+
+/// The current values with the lent ones as they were at the origin, absent where they were absent.
+pub fn given_back(current: &Values, origin: &Values) -> Values {
+    let mut values = current.clone();
+    for key in LENT {
+        let (parent, leaf) = key.split_once('.').unwrap_or((key, ""));
+        let mut section = values.remove(parent).and_then(into_map).unwrap_or_default();
+        match values::get(origin, key) {
+            Some(value) => section.insert(leaf.to_owned(), value.clone()),
+            None => section.remove(leaf),
+        };
+        if !section.is_empty() || origin.contains_key(parent) {
+            values.insert(parent.to_owned(), Value::Object(section));
+        }
+    }
+    values
+}
+
+fn into_map(value: Value) -> Option<Map<String, Value>> {
+    match value {
+        Value::Object(map) => Some(map),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::never_had_them(
+        json!({"deploymentMode": "job", "job": {"nodes": ["a"], "parallelism": 1}, "verification": {"pod": ""}}),
+        json!({"deploymentMode": "job"}),
+        json!({"deploymentMode": "job"})
+    )]
+    #[case::had_them(
+        json!({"job": {"nodes": ["a"], "parallelism": 1, "backoffLimit": 5}, "verification": {"pod": ""}}),
+        json!({"job": {"parallelism": 7, "backoffLimit": 5}, "verification": {"pod": "x"}}),
+        json!({"job": {"parallelism": 7, "backoffLimit": 5}, "verification": {"pod": "x"}})
+    )]
+    #[case::what_the_run_was_told_to_set_stays(
+        json!({"image": {"tag": "new"}, "job": {"nodes": ["a"], "parallelism": 1}}),
+        json!({"image": {"tag": "old"}}),
+        json!({"image": {"tag": "new"}})
+    )]
+    fn the_user_finds_the_values_as_they_were(#[case] current: Value, #[case] origin: Value, #[case] wanted: Value) {
+        let map = |value: &Value| value.as_object().cloned().unwrap();
+        assert_eq!(Value::Object(given_back(&map(&current), &map(&origin))), wanted);
+    }
 }

@@ -163,10 +163,17 @@ impl Release {
         values::text(&self.all, "updateStrategy.type") == Some("OnDelete")
     }
 
-    /// The newest revision that Helm calls deployed: what `--reset-then-reuse-values` starts from.
+    /// The last good revision: what Helm takes values from, and what a run starts from.
     pub fn last_deployed(&self) -> Option<&Revision> {
-        self.history.iter().rev().find(|revision| revision.status == Status::Deployed)
+        last_good(&self.history)
     }
+}
+
+/// The newest revision that Helm calls deployed. Helm writes `superseded` on the old one before `deployed` on the new
+/// one, so a helm that was killed in between leaves none: then it is the newest that was.
+pub fn last_good(history: &[Revision]) -> Option<&Revision> {
+    let newest = |status| history.iter().rev().find(move |revision| revision.status == status);
+    newest(Status::Deployed).or_else(|| newest(Status::Superseded))
 }
 
 /// The image that kata-deploy runs with these values, all defaults included, in a chart of this version.

@@ -1,8 +1,7 @@
 //! Where a release stands for a run, read from its history: found, moved by us, moved by somebody else, left half done.
 
-use crate::helm_command::is_of_run;
-use crate::journal::RunId;
-use crate::release::{Revision, Status};
+use crate::contract::CHART_NAME;
+use crate::release::{Revision, Status, last_good};
 
 /// What a run makes a revision for. The words begin the revision's description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +33,11 @@ impl Purpose {
         format!("{} {what}", self.words())
     }
 
-    /// What this run made a revision for, when it made it. A failed revision has lost its description.
-    pub fn of(revision: &Revision, run: &RunId) -> Option<Self> {
-        let said = revision.description.split_once(": ").map_or("", |(_, said)| said);
-        let ours = is_of_run(&revision.description, run);
-        Self::ALL.into_iter().find(|purpose| ours && said.starts_with(purpose.words()))
+    /// What a run made a revision for, when a run made it. Whoever asks holds the release's lock, so it is the run that
+    /// asks, or one that is over and that it carries on. A failed revision has lost its description.
+    pub fn of(revision: &Revision) -> Option<Self> {
+        let said = revision.description.strip_prefix(CHART_NAME)?.strip_prefix(": ")?;
+        Self::ALL.into_iter().find(|purpose| said.starts_with(purpose.words()) && said.ends_with(')'))
     }
 }
 
@@ -47,7 +46,7 @@ impl Purpose {
 pub enum Standing {
     /// As the run found it, as it armed it, or taken back: the chart is the old one.
     Origin,
-    /// This run has moved it to its target.
+    /// Moved to the target since the run was planned.
     Target,
     /// A helm call died in the middle of it.
     Pending {
@@ -69,45 +68,54 @@ pub enum Standing {
 
 /// Reads a history, oldest first. `base` is the release's last revision when the run was planned, `home` the one that
 /// its rollback goes back to.
-pub fn standing(history: &[Revision], base: u64, home: Option<u64>, run: &RunId) -> Standing {
+pub fn standing(history: &[Revision], base: u64, home: Option<u64>) -> Standing {
     let gone = |status| matches!(status, Status::Uninstalled | Status::Uninstalling);
     let Some(last) = history.last().filter(|last| !gone(last.status)) else {
         return Standing::Uninstalled;
     };
     if last.status.is_pending() {
-        let deployed = history.iter().rev().find(|revision| revision.status == Status::Deployed);
-        return Standing::Pending { deployed: deployed.map(|revision| revision.revision) };
+        return Standing::Pending { deployed: last_good(history).map(|revision| revision.revision) };
     }
-    match Purpose::of(last, run) {
+    let shown = shown_by(last, history);
+    match Purpose::of(shown) {
         _ if last.status == Status::Failed => Standing::Failed,
+        _ if last.revision <= base => Standing::Origin,
         Some(Purpose::Upgrade) => Standing::Target,
         Some(Purpose::Arm | Purpose::TakeBack | Purpose::Restore) => Standing::Origin,
-        None if last.revision <= base || goes_back(last, history, [Some(base), home], run) => Standing::Origin,
+        None if [Some(base), home].contains(&Some(shown.revision)) => Standing::Origin,
+        // Going back to the last good revision unlocks a release that a killed helm left, and moves it nowhere.
+        None if shown.revision < base && unlocks(last, history) => Standing::Origin,
         None => Standing::Moved { revision: last.revision, description: last.description.clone() },
     }
 }
 
-/// `helm rollback` takes no description: going back to a revision that the run knows is the run's own doing.
-fn goes_back(last: &Revision, history: &[Revision], known: [Option<u64>; 2], run: &RunId) -> bool {
-    let to: Option<u64> = last.description.strip_prefix("Rollback to ").and_then(|text| text.trim().parse().ok());
-    let made_by_us = |to| history.iter().any(|it| it.revision == to && Purpose::of(it, run).is_some());
-    to.is_some_and(|to| known.contains(&Some(to)) || made_by_us(to))
+/// Whether a revision holds what a wave set for itself: it is a wave's, or goes back to a wave's. Values that somebody
+/// else set are not ours to change.
+pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
+    matches!(Purpose::of(shown_by(revision, history)), Some(Purpose::Upgrade | Purpose::TakeBack))
 }
 
-/// The revision that a rollback in daemonset mode returns to: the newest one that this run armed.
-pub fn armed_by(history: &[Revision], run: &RunId) -> Option<u64> {
-    let armed =
-        |revision: &&Revision| Purpose::of(revision, run) == Some(Purpose::Arm) && revision.status != Status::Failed;
+/// The revision whose content a revision has: `helm rollback` makes a new one, and takes no description for it.
+fn shown_by<'a>(last: &'a Revision, history: &'a [Revision]) -> &'a Revision {
+    let to: Option<u64> = last.description.strip_prefix("Rollback to ").and_then(|text| text.trim().parse().ok());
+    to.and_then(|to| history.iter().find(|revision| revision.revision == to)).unwrap_or(last)
+}
+
+fn unlocks(last: &Revision, history: &[Revision]) -> bool {
+    history.iter().any(|before| before.revision + 1 == last.revision && before.status.is_pending())
+}
+
+/// The revision that a rollback in daemonset mode returns to: the newest that was armed since the origin was recorded.
+pub fn armed_since(history: &[Revision], origin: u64) -> Option<u64> {
+    let armed = |revision: &&Revision| {
+        revision.revision > origin && Purpose::of(revision) == Some(Purpose::Arm) && revision.status != Status::Failed
+    };
     history.iter().rev().find(armed).map(|revision| revision.revision)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn run() -> RunId {
-        RunId { namespace: "flows".into(), name: "up-x1".into(), uid: "u-1".into() }
-    }
 
     fn revision(revision: u64, status: Status, description: &str) -> Revision {
         let chart = "kata-deploy-4.1.0".to_owned();
@@ -122,9 +130,9 @@ mod tests {
     #[test]
     fn a_runs_revision_says_what_it_was_made_for() {
         for purpose in Purpose::ALL {
-            assert_eq!(Purpose::of(&ours(5, purpose), &run()), Some(purpose));
+            assert_eq!(Purpose::of(&ours(5, purpose)), Some(purpose));
         }
-        assert_eq!(Purpose::of(&ours(5, Purpose::Arm), &RunId { uid: "u-2".into(), ..run() }), None);
+        assert_eq!(Purpose::of(&revision(5, Status::Deployed, "Upgrade complete")), None);
     }
 
     #[test]
@@ -143,12 +151,14 @@ mod tests {
                 vec![revision(4, Status::Deployed, ""), revision(5, Status::PendingUpgrade, "")],
                 Standing::Pending { deployed: Some(4) },
             ),
+            (vec![base(), revision(5, Status::PendingUpgrade, "")], Standing::Pending { deployed: Some(4) }),
+            (vec![revision(1, Status::PendingInstall, "")], Standing::Pending { deployed: None }),
             (vec![base(), revision(5, Status::Deployed, "Upgrade complete")], moved("Upgrade complete")),
             (vec![base(), revision(5, Status::Uninstalled, "")], Standing::Uninstalled),
             (vec![], Standing::Uninstalled),
         ];
         for (history, expected) in cases {
-            assert_eq!(standing(&history, 4, None, &run()), expected, "{history:?}");
+            assert_eq!(standing(&history, 4, None), expected, "{history:?}");
         }
     }
 
@@ -159,15 +169,35 @@ mod tests {
             revision(6, Status::Superseded, "Upgrade complete"),
             revision(7, Status::Deployed, "Rollback to 5"),
         ];
-        assert!(matches!(standing(&history, 4, None, &run()), Standing::Moved { revision: 7, .. }));
-        assert_eq!(standing(&history, 4, Some(5), &run()), Standing::Origin, "unless that is the run's way back");
+        assert!(matches!(standing(&history, 4, None), Standing::Moved { revision: 7, .. }));
+        assert_eq!(standing(&history, 4, Some(5)), Standing::Origin, "unless that is the run's way back");
+    }
+
+    #[test]
+    fn going_back_to_unlock_a_release_moves_it_nowhere() {
+        let pending = |number| revision(number, Status::PendingUpgrade, "");
+        let unlocked = |to: u64, number| revision(number, Status::Deployed, &format!("Rollback to {to}"));
+        let found = [revision(3, Status::Superseded, ""), pending(4), unlocked(3, 5)];
+        assert_eq!(standing(&found, 4, None), Standing::Origin, "an earlier run's helm was killed");
+        let ours = [revision(4, Status::Superseded, ""), ours(5, Purpose::Upgrade), pending(6), unlocked(5, 7)];
+        assert_eq!(standing(&ours, 4, None), Standing::Target, "our own was killed in a later wave");
+    }
+
+    #[test]
+    fn values_are_lent_by_a_wave_and_by_going_back_to_one() {
+        let back = |to: u64| revision(7, Status::Deployed, &format!("Rollback to {to}"));
+        let history = [revision(4, Status::Superseded, ""), ours(5, Purpose::Upgrade), ours(6, Purpose::Restore)];
+        let lent = |revision: &Revision| has_lent(revision, &history);
+        assert_eq!(history.each_ref().map(lent), [false, true, false]);
+        assert_eq!([4, 5, 6].map(|to| lent(&back(to))), [false, true, false]);
     }
 
     #[test]
     fn a_failed_arming_is_nothing_to_go_back_to() {
         let mut failed = ours(6, Purpose::Arm);
         failed.status = Status::Failed;
-        assert_eq!(armed_by(&[ours(5, Purpose::Arm), failed], &run()), Some(5));
-        assert_eq!(armed_by(&[revision(4, Status::Deployed, "")], &run()), None);
+        assert_eq!(armed_since(&[ours(5, Purpose::Arm), failed], 4), Some(5));
+        assert_eq!(armed_since(&[revision(4, Status::Deployed, "")], 3), None);
+        assert_eq!(armed_since(&[ours(5, Purpose::Arm)], 7), None, "of an earlier origin");
     }
 }

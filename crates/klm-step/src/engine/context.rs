@@ -40,8 +40,6 @@ pub struct Run<'a> {
     pub inputs: RunInputs,
     /// The release's last revision when the run was planned.
     pub base_revision: u64,
-    /// Runs that are over and that this one carries on: their revisions are as good as its own.
-    pub heir_of: Vec<RunId>,
 }
 
 /// Which way nodes go.
@@ -82,7 +80,6 @@ impl<'a> Run<'a> {
             origin: origin.origin,
             inputs: origin.inputs,
             base_revision: plan.base_revision,
-            heir_of: Vec::new(),
         };
         Ok((run, stored))
     }
@@ -93,12 +90,7 @@ impl<'a> Run<'a> {
     }
 
     /// A run that has no plan of its own and puts right what others left. Nothing when no run was ever recorded.
-    pub async fn of_origin(
-        world: &'a World,
-        id: &RunId,
-        settings: &Settings,
-        heir_of: Vec<RunId>,
-    ) -> anyhow::Result<Option<Self>> {
+    pub async fn of_origin(world: &'a World, id: &RunId, settings: &Settings) -> anyhow::Result<Option<Self>> {
         let release = release_of(settings);
         let Some(stored) = origin_store::read(&world.cluster, &release).await? else { return Ok(None) };
         let origin = stored.origin;
@@ -114,7 +106,6 @@ impl<'a> Run<'a> {
             base_revision: origin.revision,
             origin,
             inputs: stored.inputs,
-            heir_of,
         }))
     }
 

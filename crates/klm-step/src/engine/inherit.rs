@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Pod;
 use klm_core::contract::{JOURNAL, RUN_LABEL, STATUS};
 use klm_core::journal::RunId;
 use klm_core::node::NodeFacts;
 use klm_core::phase::NodePhase;
 use klm_core::plan::{Mode, Plan};
-use klm_core::pod::PodFacts;
 
 use super::context::Run;
 use super::record::{self, Claim};
 use super::wave::Wave;
-use crate::cluster::{Dependents, Only, Query};
+use crate::cluster::Query;
 use crate::exit::{NodeFailure, StepError};
 
 /// Nodes that carry the record of a run that is over.
@@ -70,10 +68,8 @@ impl Run<'_> {
             return Ok(());
         }
         tracing::warn!(nodes = nodes.len(), "finishing rollbacks that an earlier run began");
-        self.heir_of = left.runs.into_iter().collect();
         let nodes = self.adopt(nodes, "an earlier run was taking it back").await?;
         let taken = self.take_back(nodes, "an earlier run was taking it back").await?;
-        self.heir_of.clear();
         // They are this run's to upgrade now, and its label would say that it had settled them.
         for node in &taken.restored {
             self.forget(node.clone()).await?;
@@ -118,14 +114,7 @@ impl Run<'_> {
             self.restore_values().await?;
         }
         self.unmark_nodes().await?;
-        let namespace = Some(self.settings.verification_namespace.as_str());
-        let uids: Vec<&str> = std::iter::once(&self.id).chain(&self.heir_of).map(|run| run.uid.as_str()).collect();
-        let query = Query::labels(format!("{RUN_LABEL} in ({})", uids.join(",")));
-        let pods = self.world.cluster.pods(namespace, &query, |pod: PodFacts, _| Some((pod.name, pod.uid))).await?;
-        for (name, uid) in pods {
-            self.world.cluster.delete::<Pod>(namespace, &name, Only::Uid(&uid), Dependents::Background).await?;
-        }
-        Ok(())
+        self.delete_verification_pods().await
     }
 }
 

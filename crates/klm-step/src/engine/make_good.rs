@@ -3,12 +3,13 @@
 
 use klm_core::contract::CURRENT_VERSION;
 use klm_core::helm_command;
+use klm_core::origin::given_back;
 use klm_core::release::Status;
 use klm_core::standing::Purpose;
 use klm_core::values::Values;
 
 use super::context::Run;
-use super::restore::{chart_version, given_back};
+use super::restore::chart_version;
 use crate::cluster::Query;
 
 impl Run<'_> {

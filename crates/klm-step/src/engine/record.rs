@@ -1,7 +1,7 @@
 //! What is written on a node at each turn, decided from what stands there now. Pure. Each function can be asked again
 //! after a kill: it sees its own earlier write and goes on from there.
 
-use klm_core::contract::RUN_LABEL;
+use klm_core::contract::{KATA_RUNTIME, RUN_LABEL};
 use klm_core::journal::{Journal, LiftedTaint, RunId};
 use klm_core::node::{NodeFacts, Taint};
 use klm_core::phase::{Event, IllegalTransition, NodePhase};
@@ -26,6 +26,9 @@ pub enum Untouchable {
     /// The record isn't there any more, or belongs to another run.
     #[error("its journal was taken away or replaced while the run was at work on it")]
     Lost,
+    /// kata-deploy took its label down again after it had installed.
+    #[error("label `{KATA_RUNTIME}` was up when the install was proven, and is down again")]
+    LabelLost,
     /// The state machine doesn't allow it.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
@@ -245,6 +248,10 @@ fn settle(
         return Ok(None);
     }
     let journal = ours(node, run)?;
+    // A version is written down only where Kata is served; a node that nothing was done to stays what it was.
+    if version.is_some() && !node.serves_kata() {
+        return Err(Untouchable::LabelLost);
+    }
     let status = Some(phase(node).next(event)?);
     let mut patch = NodePatch { status, version, journal: Some(None), ..NodePatch::default() };
     // Only what our record says is undone; a node that was cordoned when we came stays so.

@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use klm_core::helm_command::{self, Change, Chart, HelmCommand};
-use klm_core::journal::RunId;
 use klm_core::release::{Revision, Status};
-use klm_core::standing::{Purpose, Standing, armed_by, standing};
+use klm_core::standing::{Purpose, Standing, armed_since, standing};
 use klm_core::version::has_job_mode;
 
 use super::context::{Aim, Run};
@@ -53,13 +52,13 @@ impl Run<'_> {
         for _ in 0..MOVES {
             self.world.may_go_on()?;
             let history = self.history().await?;
-            match self.standing(&history) {
+            let step = match self.standing(&history) {
                 Standing::Uninstalled => return Ok(Err(self.uninstalled())),
                 Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
                 Standing::Origin if self.is_home(&history) => return Ok(Ok(())),
-                _ => {}
-            }
-            let step = self.go_home(&history).await;
+                Standing::Pending { deployed } => self.put_right(deployed, &history).await,
+                Standing::Origin | Standing::Target | Standing::Failed => self.go_home(&history).await,
+            };
             if let Err(unmoved) = self.judge(step).await? {
                 return Ok(Err(unmoved));
             }
@@ -92,12 +91,7 @@ impl Run<'_> {
 
     /// Where the release stands for this run.
     pub fn standing(&self, history: &[Revision]) -> Standing {
-        let of = |run| standing(history, self.base_revision, self.origin.armed, run);
-        let by_others = self.heir_of.iter().map(of).find(|standing| !matches!(standing, Standing::Moved { .. }));
-        match of(&self.id) {
-            moved @ Standing::Moved { .. } => by_others.unwrap_or(moved),
-            ours => ours,
-        }
+        standing(history, self.base_revision, self.origin.armed)
     }
 
     /// Runs a call that makes a revision.
@@ -116,7 +110,7 @@ impl Run<'_> {
     /// Arms the release if nothing else is armed; else upgrades it.
     async fn next_move(&mut self, history: &[Revision]) -> Result<(), MoveError> {
         if self.origin.armed.is_none() {
-            self.origin.armed = self.armed(history);
+            self.origin.armed = armed_since(history, self.origin.revision);
             if self.origin.armed.is_some() {
                 return Ok(origin_store::write_origin(&self.world.cluster, &self.release, &self.origin).await?);
             }
@@ -134,23 +128,13 @@ impl Run<'_> {
 
     /// Whether the last revision is of the origin's chart and wasn't made to leave it.
     fn is_home(&self, history: &[Revision]) -> bool {
-        let left = |revision| self.all_runs().any(|run| Purpose::of(revision, run) == Some(Purpose::Upgrade));
+        let left = |revision| Purpose::of(revision) == Some(Purpose::Upgrade);
         let last = history.last().filter(|last| last.status == Status::Deployed);
         last.is_some_and(|last| chart_version(&last.chart) == self.origin.chart_version && !left(last))
     }
 
-    /// This run and those that it carries on.
-    pub(super) fn all_runs(&self) -> impl Iterator<Item = &RunId> {
-        std::iter::once(&self.id).chain(&self.heir_of)
-    }
-
-    /// The revision that this run, or one that it carries on, has armed.
-    fn armed(&self, history: &[Revision]) -> Option<u64> {
-        self.all_runs().find_map(|run| armed_by(history, run))
-    }
-
     async fn go_home(&self, history: &[Revision]) -> Result<(), MoveError> {
-        let armed = self.origin.armed.or_else(|| self.armed(history));
+        let armed = self.origin.armed.or_else(|| armed_since(history, self.origin.revision));
         let known = |number: &u64| history.iter().any(|revision| revision.revision == *number);
         let change = |chart| self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history.len());
         let command = match armed.filter(known) {

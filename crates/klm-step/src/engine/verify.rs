@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Pod};
-use klm_core::contract::RUN_LABEL;
+use klm_core::contract::{CHART_NAME, RUN_LABEL};
 use klm_core::node::NodeFacts;
 use klm_core::pod::PodFacts;
 use klm_core::verification::{EventFacts, Failure, Placement, Template, Verdict, pod_name, refused, verdict};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::context::{Aim, Run};
@@ -26,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// Of a pod's log.
 const LOG_LINES: i64 = 40;
+
+/// Annotation on a verification pod: the release that it verifies. Whoever has the release's lock may take it away.
+const RELEASE: &str = "katacontainers.io/kata-lifecycle-manager-release";
 
 /// One verification pod in flight.
 struct Probe {
@@ -97,7 +101,8 @@ impl Run<'_> {
         let namespace = &self.settings.verification_namespace;
         let name = pod_name(&self.id, &node.name, attempt(aim));
         let seconds = self.settings.verification_timeout;
-        let manifest = template.fill(&Placement { node: &node, name: &name, namespace, run: &self.id, seconds });
+        let mut manifest = template.fill(&Placement { node: &node, name: &name, namespace, run: &self.id, seconds });
+        manifest["metadata"]["annotations"][RELEASE] = self.release_name().into();
         match self.world.cluster.create_pod(namespace, &manifest).await {
             Ok(_) => {
                 tracing::info!(node = %node.name, pod = %format!("{namespace}/{name}"), "verifying");
@@ -192,6 +197,21 @@ impl Run<'_> {
         let namespace = Some(self.settings.verification_namespace.as_str());
         let pods = self.world.cluster.pods(namespace, &query, |pod, _| Some((pod.name.clone(), pod))).await?;
         Ok(pods.into_iter().collect())
+    }
+
+    /// Takes away what killed steps left: every verification pod of this release, of whichever run.
+    pub async fn delete_verification_pods(&self) -> anyhow::Result<()> {
+        let namespace = Some(self.settings.verification_namespace.as_str());
+        let query = Query::labels(format!("{RUN_LABEL},app.kubernetes.io/managed-by={CHART_NAME}"));
+        let release = self.release_name();
+        let ours = |pod: PodFacts, manifest: Value| {
+            let of = manifest.pointer("/metadata/annotations").and_then(|annotations| annotations[RELEASE].as_str());
+            (of == Some(&release)).then_some((pod.name, pod.uid))
+        };
+        for (name, uid) in self.world.cluster.pods(namespace, &query, ours).await? {
+            self.world.cluster.delete::<Pod>(namespace, &name, Only::Uid(&uid), Dependents::Background).await?;
+        }
+        Ok(())
     }
 
     /// The end of the log of the container that matters: the one that failed, else the first.

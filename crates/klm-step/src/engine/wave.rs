@@ -47,9 +47,14 @@ pub enum WriteError {
 }
 
 impl Wave {
-    /// The planned nodes as they are now.
+    /// The planned nodes as they are now: those in flight by one list, the others each by itself.
     pub async fn look(run: &Run<'_>, planned: &[PlannedNode]) -> anyhow::Result<Self> {
-        let found = each(planned, async |node| Ok((node, run.world.cluster.node(&node.0).await?))).await?;
+        let in_flight = run.unsettled().await?;
+        let found = each(planned, async |planned| {
+            let listed = in_flight.iter().find(|node| node.name == planned.0).cloned();
+            Ok((planned, if listed.is_some() { listed } else { run.world.cluster.node(&planned.0).await? }))
+        });
+        let found = found.await?;
         let mut wave = Self::default();
         for (PlannedNode(name, uid, _), node) in found {
             let same = node.filter(|node| node.uid.starts_with(uid.as_str()) && !node.deleting);
@@ -153,6 +158,10 @@ impl Run<'_> {
         match self.world.cluster.change_node(node, |node| Ok::<_, WriteError>(decide(node)?)).await {
             Ok(Changed::Node(node)) => Ok(Turn::On(node)),
             Ok(Changed::Gone) => Ok(Turn::Gone(name)),
+            Err(WriteError::Untouchable(why @ Untouchable::LabelLost)) => match self.world.cluster.node(&name).await? {
+                Some(node) => Ok(Turn::Fails(Box::new(node), why.to_string())),
+                None => Ok(Turn::Gone(name)),
+            },
             Err(WriteError::Untouchable(why)) => Ok(Turn::Untouched(name, why.to_string())),
             Err(WriteError::Api(error)) => Err(error.into()),
         }

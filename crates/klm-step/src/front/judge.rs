@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use klm_core::contract::CHART_NAME;
 use klm_core::gate::{self, Found, Rollout};
 use klm_core::hazard::{self, Situation};
 use klm_core::journal::RunId;
 use klm_core::mode::{self, Detected};
-use klm_core::origin::Origin;
+use klm_core::origin::{Origin, given_back};
 use klm_core::plan::{Mode, Plan};
 use klm_core::refusal::Refusal;
 use klm_core::release::{self, Release};
 use klm_core::selection::{Circumstances, Selection, select};
 use klm_core::settings::Settings;
+use klm_core::standing::has_lent;
 use klm_core::values::{Values, get, overlay};
 use klm_core::{version, wave};
 use semver::Version;
@@ -144,23 +144,15 @@ pub fn origin_of(stored: Option<&Origin>, base: &Release, target: &Version) -> O
     }
 }
 
-/// The release's user values. Those that a run of ours set and could not give back are the user's again.
+/// The release's user values. Those that a run of ours lent and could not give back are the user's again.
 fn values_of(stored: Option<&Origin>, base: &Release) -> Values {
-    let mut values = base.user.clone();
     let revision = base.history.iter().find(|revision| revision.revision == base.metadata.revision);
-    let ours = revision.is_some_and(|revision| revision.description.starts_with(&format!("{CHART_NAME}: ")));
-    let Some(stored) = stored.filter(|_| ours && get(&values, "job.nodes").is_some()) else { return values };
-    for key in ["nodes", "parallelism"] {
-        let Some(serde_json::Value::Object(job)) = values.get_mut("job") else { break };
-        match get(&stored.values, &format!("job.{key}")) {
-            Some(before) => job.insert(key.to_owned(), before.clone()),
-            None => job.remove(key),
-        };
+    let lent =
+        revision.is_some_and(|revision| has_lent(revision, &base.history)) && get(&base.user, "job.nodes").is_some();
+    match stored.filter(|_| lent) {
+        Some(stored) => given_back(&base.user, &stored.values),
+        None => base.user.clone(),
     }
-    if values.get("job").is_some_and(|job| *job == serde_json::json!({})) && !stored.values.contains_key("job") {
-        values.remove("job");
-    }
-    values
 }
 
 /// The plan that later steps follow.

@@ -49,7 +49,7 @@ async fn settle(
     settings: &klm_core::settings::Settings,
     stored: Option<&StoredPlan>,
 ) -> Result<TakenBack, StepError> {
-    let Some(mut run) = Run::of_origin(world, id, settings, Vec::new()).await? else { return Ok(TakenBack::default()) };
+    let Some(mut run) = Run::of_origin(world, id, settings).await? else { return Ok(TakenBack::default()) };
     if let Some(stored) = stored {
         run.follow(&stored.plan)?;
     }

@@ -1,7 +1,5 @@
 //! recover: puts right what terminated runs left behind: nodes in flight, lent values, marks, pods, the lock.
 
-use std::collections::BTreeSet;
-
 use klm_core::journal::RunId;
 use klm_core::refusal::Refusal;
 use klm_core::settings::{Settings, text};
@@ -34,7 +32,7 @@ pub async fn run(args: &cli::Recover, world: &World) -> Result<(), StepError> {
 
 async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> Result<(), StepError> {
     let release = release_of(settings);
-    let Some(mut run) = Run::of_origin(world, id, settings, Vec::new()).await? else {
+    let Some(mut run) = Run::of_origin(world, id, settings).await? else {
         tracing::info!(release = %release.name, "no run was ever recorded for the release: nothing to put right");
         return Ok(());
     };
@@ -44,8 +42,6 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
         pod.clone_into(&mut run.inputs.verification_pod);
     }
     let left = run.left_by_others().await?;
-    let others: BTreeSet<RunId> = left.runs.into_iter().chain([run.inputs.run.clone()]).collect();
-    run.heir_of = others.into_iter().filter(|other| other != id).collect();
     if !left.unreadable.is_empty() {
         let nodes = left.unreadable.join("`, `");
         let refusal = Refusal::new(format!("nodes `{nodes}` have a journal that can't be read"));
@@ -53,7 +49,7 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
             .hint("look at the annotation, put the node right by hand, and remove the annotation")
             .into());
     }
-    tracing::info!(nodes = left.nodes.len(), runs = run.heir_of.len(), "found what was left behind");
+    tracing::info!(nodes = left.nodes.len(), runs = left.runs.len(), "found what was left behind");
     let nodes = run.adopt(left.nodes, LEFT_BEHIND).await?;
     let taken = run.take_back(nodes, LEFT_BEHIND).await?;
     run.clear_up().await?;

@@ -131,7 +131,6 @@ async fn aimed<'a>(
         origin,
         inputs: RunInputs { run: id.clone(), set_values: Values::new(), verification_pod: request.pod.to_owned() },
         base_revision: live.history.last().map_or(0, |revision| revision.revision),
-        heir_of: Vec::new(),
     })
 }
 

@@ -73,6 +73,13 @@ fn changed(found: &NodeFacts) -> NodeFacts {
     after(&node, begin_change(&node, &run(), Some("old")).unwrap())
 }
 
+/// The node once kata-deploy has put its label up again.
+fn served(node: &NodeFacts) -> NodeFacts {
+    let mut node = node.clone();
+    node.labels.insert(KATA_RUNTIME.to_owned(), "true".to_owned());
+    node
+}
+
 fn failed(node: &NodeFacts) -> NodeFacts {
     let Some(Ok(journal)) = &node.journal else { panic!("{node:?}") };
     after(node, fail(node, &journal.run, "why").unwrap())
@@ -88,7 +95,7 @@ fn a_node_goes_from_claimed_to_completed_and_is_as_it_was_but_for_its_version() 
     let node = changed(&found);
     assert_eq!((node.status, node.unschedulable), (Some(NodePhase::Upgrading), true));
     assert!(!node.serves_kata(), "the label is taken down before the change");
-    let node = after(&node, proven(&node, &run()).unwrap());
+    let node = served(&after(&node, proven(&node, &run()).unwrap()));
     assert_eq!(node.status, Some(NodePhase::Verifying));
     let node = after(&node, complete(&node, &run(), "4.0.0").unwrap());
     assert_eq!((node.status, node.version.as_deref()), (Some(NodePhase::Completed), Some("4.0.0")));
@@ -104,7 +111,7 @@ fn every_write_can_be_repeated() {
     assert_eq!(cordon(&node, &run(), |_| true), Ok(None));
     let node = changed(&found);
     assert_eq!(begin_change(&node, &run(), Some("old")), Ok(None));
-    let node = after(&node, proven(&node, &run()).unwrap());
+    let node = served(&after(&node, proven(&node, &run()).unwrap()));
     assert_eq!(proven(&node, &run()), Ok(None));
     let failed = after(&node, fail(&node, &run(), "why").unwrap());
     assert_eq!(fail(&failed, &run(), "another reason"), Ok(None));
@@ -117,9 +124,9 @@ fn a_node_that_was_cordoned_when_we_came_stays_cordoned() {
     let found = NodeFacts { unschedulable: true, ..node() };
     let node = changed(&found);
     assert_eq!(journal(&node).prior_unschedulable, Some(true));
-    let proven = after(&node, proven(&node, &run()).unwrap());
+    let proven = served(&after(&node, proven(&node, &run()).unwrap()));
     assert!(after(&proven, complete(&proven, &run(), "4.0.0").unwrap()).unschedulable);
-    let failed = failed(&node);
+    let failed = served(&failed(&node));
     for end in [restore(&failed, &run(), "3.31.0"), give_back(&failed, &run())] {
         assert!(after(&failed, end.unwrap()).unschedulable);
     }
@@ -164,6 +171,16 @@ fn a_node_of_another_release_or_with_a_broken_record_is_left_alone() {
 }
 
 #[test]
+fn a_node_that_no_longer_serves_kata_is_not_called_completed() {
+    let node = changed(&node());
+    let node = after(&node, proven(&node, &run()).unwrap());
+    assert_eq!(complete(&node, &run(), "4.0.0"), Err(Untouchable::LabelLost));
+    let failed = failed(&node);
+    assert_eq!(restore(&failed, &run(), "3.31.0"), Err(Untouchable::LabelLost));
+    assert!(give_back(&failed, &run()).is_ok(), "a node that was never changed is as it was found");
+}
+
+#[test]
 fn nothing_is_undone_without_our_own_record() {
     let mut node = changed(&node());
     if let Some(Ok(journal)) = &mut node.journal {
@@ -198,7 +215,8 @@ fn an_uncordoned_node_is_cordoned_again_before_it_is_changed_and_not_afterwards(
     let uncordoned = NodeFacts { unschedulable: false, ..cordoned(&node()) };
     assert_eq!(begin_change(&uncordoned, &run(), None).unwrap().unwrap().unschedulable, Some(true));
     let changed = changed(&node());
-    let uncordoned = NodeFacts { unschedulable: false, ..after(&changed, proven(&changed, &run()).unwrap()) };
+    let proven = served(&after(&changed, proven(&changed, &run()).unwrap()));
+    let uncordoned = NodeFacts { unschedulable: false, ..proven };
     assert_eq!(complete(&uncordoned, &run(), "4.0.0").unwrap().unwrap().unschedulable, None);
 }
 
