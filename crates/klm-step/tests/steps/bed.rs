@@ -1,6 +1,8 @@
 //! A fleet with a planned run: what the front steps leave behind, written by hand, and each later step as a process.
 
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use clap::Parser as _;
 use futures::FutureExt as _;
@@ -15,17 +17,24 @@ use klm_step::steps::helm_postrender::scoped;
 use klm_step::world::{Clock, Here, Stop, StopSwitch, World};
 use klm_step::{plan_store, run};
 use klm_testkit::fixtures::{Fleet, workflow};
-use klm_testkit::{FakeCluster, FakeHelm, Invocation};
+use klm_testkit::{FakeCluster, FakeHelm, Identity, Invocation, Rbac};
 
 pub const NAMESPACE: &str = "kube-system";
 pub const RELEASE: &str = "kata-deploy";
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: \"${TEST_POD}\"}\nspec:\n  runtimeClassName: kata-qemu\n  containers:\n  - {name: probe, image: probe, env: [{name: TOKEN, value: hunter2-of-the-pod}]}\n";
 
-/// What the chart's roles give, as its default installation renders them, in namespace `flows`.
-fn chart_rules() -> Vec<serde_json::Value> {
-    let rendered = include_str!("../../../klm-chartgen/tests/rendered/defaults.yaml");
-    klm_step::manifest::documents(&rendered.replace("namespace: argo", "namespace: flows")).unwrap()
+/// The steps' account, with what the chart's roles give as its default installation renders them in namespace `flows`.
+fn chart_account() -> Identity {
+    static ACCOUNT: OnceLock<Identity> = OnceLock::new();
+    let read = || {
+        let rendered = include_str!("../../../klm-chartgen/tests/rendered/defaults.yaml");
+        let rendered = rendered.replace("namespace: argo", "namespace: flows");
+        let rules = klm_step::manifest::documents(&rendered).unwrap();
+        let rbac = Rbac::of_manifests(&rules, "flows", CHART_NAME);
+        Identity::service_account("flows", CHART_NAME, Arc::new(rbac))
+    };
+    ACCOUNT.get_or_init(read).clone()
 }
 
 /// A cluster with a release, and runs on it.
@@ -33,6 +42,8 @@ pub struct Bed {
     pub cluster: FakeCluster,
     pub helm: FakeHelm,
     pub outputs: tempfile::TempDir,
+    /// Writes so far by the step that made them.
+    pub written: RefCell<BTreeMap<String, u64>>,
 }
 
 /// One run of the workflow.
@@ -45,18 +56,18 @@ pub struct Flow {
 impl Bed {
     pub fn new(fleet: Fleet) -> Self {
         let (cluster, helm) = fleet.build();
+        // Under the chart's own rights: a step that needs more fails here.
+        let cluster = cluster.with_identity(chart_account());
         helm.set_post_render(|manifests, env| {
             let version = env.get(CHART_VERSION).cloned().unwrap_or_default();
             scoped(manifests, &version).map_err(|error| error.to_string())
         });
-        Self { cluster, helm, outputs: tempfile::tempdir().unwrap() }
+        Self { cluster, helm, outputs: tempfile::tempdir().unwrap(), written: RefCell::default() }
     }
 
     /// What a pod of a step sees: its own connection, dead after a kill.
     pub fn world(&self) -> (World, StopSwitch) {
         let (stop, switch) = Stop::new();
-        // Under the chart's own rights: a step that needs more fails here.
-        let cluster = self.cluster.clone().with_rules(&chart_rules(), "flows", CHART_NAME);
         let process = self.helm.process();
         let helm: InProcess = Arc::new(move |call: klm_step::helm::Invocation| {
             let process = process.clone();
@@ -68,7 +79,7 @@ impl Bed {
             .boxed()
         });
         let world = World {
-            cluster: Cluster::new(cluster.client()),
+            cluster: Cluster::new(self.cluster.client()),
             helm: Helm::in_process(helm, stop.clone()).unwrap(),
             clock: Clock::starting_at(self.cluster.now()),
             stop,
@@ -125,7 +136,10 @@ impl Bed {
         if matches!(args[0], "check-prerequisites" | "select-nodes" | "rollback-node" | "recover") {
             line.extend(flow.given.iter().map(|(name, text)| format!("--{name}={text}")));
         }
-        run::dispatch(Cli::try_parse_from(line).unwrap().command, world).await
+        let before = self.cluster.writes();
+        let outcome = run::dispatch(Cli::try_parse_from(line).unwrap().command, world).await;
+        *self.written.borrow_mut().entry(args[0].to_owned()).or_default() += self.cluster.writes() - before;
+        outcome
     }
 
     /// The rollout of a plan with that many items, as the workflow does it: stops at the first item that fails, after

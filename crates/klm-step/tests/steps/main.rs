@@ -13,3 +13,5 @@ mod bed;
 mod daemonset;
 mod failures;
 mod job;
+mod kill;
+mod page;

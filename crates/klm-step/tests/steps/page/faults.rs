@@ -1,0 +1,144 @@
+//! The faults that are tried one by one, and the tests that try them.
+
+/// One fault.
+pub struct Fault {
+    /// What goes wrong.
+    pub what: &'static str,
+    /// What must come of it.
+    pub outcome: &'static str,
+    /// Its test.
+    pub test: &'static str,
+}
+
+const fn fault(what: &'static str, outcome: &'static str, test: &'static str) -> Fault {
+    Fault { what, outcome, test }
+}
+
+/// Against the fake API server.
+pub const UNIT: &[Fault] = &[
+    fault(
+        "a node's verification fails in the second wave",
+        "that node goes back; verified waves stay; no other begins",
+        "daemonset::a_node_that_fails_its_verification_goes_back_and_verified_waves_stay",
+    ),
+    fault(
+        "an install crashes, hangs, can't be pulled, does nothing, or loses its label",
+        "that node goes back; its neighbours in the wave stay",
+        "daemonset::an_install_that_fails_is_taken_back_and_its_neighbours_in_the_wave_stay",
+    ),
+    fault(
+        "a pod is Ready, but nothing was installed (charts before 3.31)",
+        "taken for a failure, rolled back",
+        "daemonset::ready_without_the_label_proves_nothing_before_3_31",
+    ),
+    fault(
+        "an install is slow, fails once, or its predecessor is slow to go",
+        "waited for",
+        "daemonset::a_slow_or_once_failing_install_is_waited_for",
+    ),
+    fault(
+        "helm fails at the upgrade",
+        "no node was changed; all are given back",
+        "daemonset::a_helm_that_fails_leaves_the_nodes_untouched",
+    ),
+    fault(
+        "somebody makes a Helm revision by hand in mid-run",
+        "the run stops before its next wave; that revision stays",
+        "daemonset::somebody_elses_helm_upgrade_stops_the_run_before_its_next_wave",
+    ),
+    fault(
+        "a cordoned and tainted node is upgraded",
+        "it is cordoned and tainted as before",
+        "daemonset::a_node_that_was_cordoned_and_tainted_is_so_again_afterwards",
+    ),
+    fault(
+        "a node vanishes",
+        "left out; nothing else fails",
+        "daemonset::a_node_that_vanishes_is_left_out_and_fails_nothing",
+    ),
+    fault(
+        "a node comes back with another UID",
+        "not touched",
+        "daemonset::a_node_that_comes_back_as_another_one_is_not_touched",
+    ),
+    fault(
+        "a step is told to stop",
+        "it ends at once; the exit handler gives its nodes back",
+        "daemonset::a_stopped_step_ends_at_once_and_the_exit_handler_gives_its_nodes_back",
+    ),
+    fault(
+        "the rollback fails as well",
+        "the node stays cordoned and says why; `recover` does the rest",
+        "daemonset::a_rollback_that_fails_leaves_the_node_cordoned_and_says_why",
+    ),
+    fault("`argo retry` after a rollback", "refused with advice", "daemonset::argo_retry_after_a_rollback_is_refused"),
+    fault(
+        "a run ends in the middle of a rollback",
+        "the next run finishes it before it begins",
+        "daemonset::a_rollback_that_a_dead_run_began_is_finished_before_the_next_run_begins",
+    ),
+    fault(
+        "a dispatcher that cleans up outside the wave",
+        "Kata is taken off no node",
+        "job::a_chart_that_cleans_up_outside_the_wave_takes_kata_off_no_node",
+    ),
+    fault(
+        "a node fails in the second wave in job mode",
+        "it goes back alone",
+        "job::a_node_that_fails_in_the_second_wave_goes_back_alone",
+    ),
+];
+
+/// On a real cluster; a test's name begins with its suite's.
+pub const CLUSTER: &[Fault] = &[
+    fault(
+        "the pod of a step is deleted in mid-upgrade",
+        "Argo starts it again; no node is done twice",
+        "daemonset::a_step_that_is_killed_in_mid_upgrade_is_started_again_and_goes_on",
+    ),
+    fault(
+        "an install hangs, crashes, or loses its label",
+        "that node goes back",
+        "daemonset::an_install_that_hangs_crashes_or_loses_its_label_is_taken_back",
+    ),
+    fault(
+        "an install is slow, or stumbles once",
+        "waited for",
+        "daemonset::a_whole_fleet_in_one_wave_waits_for_slow_and_stumbling_installs",
+    ),
+    fault(
+        "a pod without probes is Ready, and nothing was installed",
+        "taken for a failure, rolled back",
+        "daemonset::before_probes_a_ready_pod_proves_nothing_and_its_failures_are_taken_back",
+    ),
+    fault(
+        "kata-deploy's image can't be pulled",
+        "the run stops at the first node",
+        "daemonset::an_image_that_can_not_be_pulled_stops_the_run_at_the_first_node",
+    ),
+    fault(
+        "a taint would keep the new pod away",
+        "refused before anything is touched",
+        "daemonset::a_taint_that_would_keep_the_new_pod_away_is_found_before_anything_is_touched",
+    ),
+    fault(
+        "a verification fails in daemonset mode",
+        "that node goes back, verified ones stay",
+        "rollback::in_daemonset_mode_the_failed_node_goes_back_and_verified_ones_only_by_hand",
+    ),
+    fault(
+        "a verification fails in job mode",
+        "that node goes back, verified ones stay",
+        "rollback::in_job_mode_the_failed_node_goes_back_and_verified_ones_only_by_hand",
+    ),
+    fault(
+        "a rollback with a dispatcher that cleans up outside the wave",
+        "Kata is taken off no node",
+        "rollback::from_4_1_on_taking_a_node_back_uninstalls_no_other",
+    ),
+    fault(
+        "a rollback fails",
+        "the node stays cordoned until `recover` succeeds",
+        "rollback::a_node_that_can_not_be_taken_back_stays_cordoned_until_recover_succeeds",
+    ),
+];
