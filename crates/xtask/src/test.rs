@@ -41,7 +41,7 @@ pub struct Test {
     /// Leave the clusters as they are at the end
     #[arg(long)]
     keep: bool,
-    /// Clusters at the same time [default: 2 with memory for two, else 1]
+    /// Clusters at the same time [default: as many as memory allows, at most 3]
     #[arg(long)]
     clusters: Option<usize>,
     /// Install missing Debian packages; the default when CI=true

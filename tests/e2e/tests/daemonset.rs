@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use klm_bed::images::SHELL_IMAGE;
 use klm_e2e::fleet::{Fleet, Kata, Lifecycle, VerificationPod};
+use klm_e2e::show;
 use klm_standin::injection::Injection;
 use klm_standin::setup;
 use serde_json::json;
@@ -55,8 +56,8 @@ async fn one_node_at_a_time_moves_and_a_second_run_finds_nothing_to_do() -> Resu
     assert_eq!(versions, ["3.31.0", "3.31.0", "4.0.0"], "{revisions:?}");
     assert_eq!(fleet.user_values()?["updateStrategy"]["type"], "OnDelete");
 
-    eprintln!("requests of a run over three nodes:\n{}", run.requests);
-    eprintln!("per node, apart from waiting: {}", run.requests.per_node(3));
+    show(format!("requests of a run over three nodes, daemonset mode:\n{}", run.requests));
+    show(format!("per node, apart from waiting: {}", run.requests.per_node(3)));
     assert!(run.requests.per_node(3) <= 15, "{}", run.requests);
     fleet.nothing_left(&before, &run).await?;
 

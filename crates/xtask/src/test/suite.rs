@@ -41,11 +41,13 @@ pub struct Needs {
     pub requeue: f64,
     /// Argo's full definitions.
     pub full_crds: bool,
+    /// About how long it takes: long ones begin first, so that no cluster works alone at the end.
+    pub minutes: usize,
 }
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { cluster: true, here: false, nodes: 3, simulated: 0, requeue: 1.0, full_crds: false }
+        Self { cluster: true, here: false, nodes: 3, simulated: 0, requeue: 1.0, full_crds: false, minutes: 1 }
     }
 }
 
@@ -63,7 +65,7 @@ pub fn all() -> Result<Vec<Suite>> {
     if !unknown.is_empty() {
         bail!("tests/e2e/Cargo.toml says what these suites need, but there are none: {unknown:?}");
     }
-    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    suites.sort_by(|a, b| b.needs.minutes.cmp(&a.needs.minutes).then(a.name.cmp(&b.name)));
     Ok(suites)
 }
 
@@ -86,6 +88,7 @@ fn parse(suite: &str, said: &Value) -> Result<Needs> {
             "requeue" => value.as_f64().map(|value| needs.requeue = value),
             "nodes" => count(value).map(|value| needs.nodes = value),
             "simulated" => count(value).map(|value| needs.simulated = value),
+            "minutes" => count(value).map(|value| needs.minutes = value),
             _ => None,
         };
         understood.with_context(|| format!("tests/e2e/Cargo.toml: the suite {suite} can't need `{key} = {value}`"))?;

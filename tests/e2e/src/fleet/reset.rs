@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret, ServiceAccount};
@@ -36,6 +36,8 @@ impl Fleet {
             self.delete_kata(namespace).await?;
         }
         self.delete_cluster_objects().await?;
+        // Or their pods would come back.
+        self.delete_named::<Deployment>("default", "").await?;
         self.delete_pods("default", &ListParams::default()).await?;
         let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.client(), "default");
         budgets.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
