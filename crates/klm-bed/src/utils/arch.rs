@@ -41,6 +41,16 @@ impl Arch {
         }
     }
 
+    /// What a Rust program says of itself, in which both byte orders of Power have one name.
+    pub const fn rust_name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
+            Self::S390x => "s390x",
+            Self::Ppc64le => "powerpc64",
+        }
+    }
+
     /// The C compiler, which links too: plain `cc` for this machine's own architecture.
     pub fn compiler(self) -> &'static str {
         if Self::host().is_ok_and(|host| host == self) {

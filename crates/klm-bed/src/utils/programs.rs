@@ -207,7 +207,7 @@ fn ldflags(program: &GoProgram, version: &str) -> String {
 }
 
 /// The version of a module without its `v`, as the module file requires it.
-fn required_version(module: &str) -> Result<String> {
+pub(super) fn required_version(module: &str) -> Result<String> {
     let file = sources().join("go.mod");
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     text.lines()
