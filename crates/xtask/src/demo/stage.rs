@@ -24,7 +24,7 @@ pub const LIFECYCLE: &str = "kata-lifecycle-manager";
 pub const ARGO: &str = "argo";
 
 /// No line of a command or of a report is longer.
-pub const COLUMNS: usize = 96;
+pub const COLUMNS: usize = 100;
 
 /// The cluster, and what has to be taken away at the end.
 pub struct Stage {
@@ -44,7 +44,9 @@ impl Stage {
             let cluster = Cluster::existing(kubeconfig, task.registry.clone());
             refuse_used(&cluster)?;
             furnish(&cluster)?;
-            return Ok(Self { cluster, recorded, own: None, undo: Vec::new() });
+            let mut stage = Self { cluster, recorded, own: None, undo: Vec::new() };
+            stage.undo_what_runs_leave();
+            return Ok(stage);
         }
         preflight::check(task.install || in_ci(), &progress)?;
         let options = Options {
@@ -87,6 +89,17 @@ impl Stage {
     /// Remembers how to take something away from a cluster that stays.
     pub fn undo_with(&mut self, words: &[&str]) {
         self.undo.push(words.iter().map(|word| (*word).to_owned()).collect());
+    }
+
+    /// What neither release takes along when it goes, on a cluster that stays.
+    fn undo_what_runs_leave(&mut self) {
+        let [status, version] = [STATUS, CURRENT_VERSION].map(|name| format!("{name}-"));
+        self.undo_with(&["kubectl", "label", "nodes", "--all", &status, &version]);
+        self.undo_with(&["kubectl", "annotate", "nodes", "--all", &status, &version]);
+        let origin = format!("klm-origin-{RELEASE}");
+        self.undo_with(&["kubectl", "delete", "secret", "--namespace", KUBE_SYSTEM, &origin, "--ignore-not-found"]);
+        let rights = format!("standin-{KUBE_SYSTEM}");
+        self.undo_with(&["kubectl", "delete", "clusterrole,clusterrolebinding", &rights, "--ignore-not-found"]);
     }
 
     /// Where the stand-in's charts are.
@@ -212,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_long_command_is_broken_between_its_arguments() {
-        let long = "a".repeat(60);
+        let long = "a".repeat(COLUMNS - 10);
         assert_eq!(
             typed(&["helm", "install", "--version", "3.31.0", "--set", &format!("x={long}")]),
             format!("helm install --version 3.31.0 \\\n  --set x={long}")

@@ -7,13 +7,14 @@ use klm_core::screen::{Line, Tone};
 
 use super::film::Film;
 
-const LETTER: usize = 8;
+/// A letter, in the widest of the fonts, in tenths.
+const TENTHS_OF_A_LETTER: usize = 86;
 const LINE: usize = 19;
 const EDGE: usize = 16;
 
 /// The file.
 pub fn text(film: &Film) -> String {
-    let (width, height) = (film.columns * LETTER + 2 * EDGE, film.lines * LINE + 2 * EDGE);
+    let (width, height) = (film.columns * TENTHS_OF_A_LETTER / 10 + 2 * EDGE, film.lines * LINE + 2 * EDGE);
     let stretches = stretches(film);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
