@@ -33,7 +33,7 @@ pub struct Options {
 /// The name of the benchmark's clusters.
 const CLUSTER: &str = "bench";
 
-/// Runs the scenario and writes what was found, after each fleet again.
+/// Runs the scenario and writes what was found, after each measure again.
 pub fn run(options: &Options, say: &dyn Fn(&str)) -> Result<Record> {
     let began = Instant::now();
     // Builds first: they are not what is measured.
@@ -48,9 +48,9 @@ pub fn run(options: &Options, say: &dyn Fn(&str)) -> Result<Record> {
     };
     let fleets = if options.quick { scenario::quick() } else { scenario::full(options.whole) };
     let wanted = |fleet: &&Fleet| options.only.as_ref().is_none_or(|only| name(fleet).contains(only.as_str()));
+    record.missing = fleets.iter().map(|fleet| fleet.measures.len()).sum();
     for fleet in fleets.iter().filter(wanted) {
         one(fleet, options, requeue, &mut record, say).with_context(|| format!("fleet {}", name(fleet)))?;
-        report::write(&record, &options.out)?;
     }
     say(&format!("all measured in {:.0} s", began.elapsed().as_secs_f32()));
     Ok(record)
@@ -73,7 +73,7 @@ fn one(fleet: &Fleet, options: &Options, requeue: Duration, record: &mut Record,
     let result = std::thread::scope(|scope| {
         let work = scope.spawn(|| {
             let say = move |line: String| _ = sender.send(line);
-            within(&bed.netns(), async || measure(fleet, cluster, record, &say).await)
+            within(&bed.netns(), async || measure(fleet, cluster, record, options, &say).await)
         });
         for line in receiver {
             told(&line);
@@ -86,7 +86,13 @@ fn one(fleet: &Fleet, options: &Options, requeue: Duration, record: &mut Record,
     result
 }
 
-async fn measure(fleet: &Fleet, cluster: Cluster, record: &mut Record, say: &impl Fn(String)) -> Result<()> {
+async fn measure(
+    fleet: &Fleet,
+    cluster: Cluster,
+    record: &mut Record,
+    options: &Options,
+    say: &impl Fn(String),
+) -> Result<()> {
     let stage = Stage::set(cluster, fleet.mode).await?;
     stage.install_origin().await?;
     say("kata-deploy is on every node".to_owned());
@@ -103,6 +109,8 @@ async fn measure(fleet: &Fleet, cluster: Cluster, record: &mut Record, say: &imp
                 record.runs.push(run);
             }
         }
+        record.missing -= 1;
+        report::write(record, &options.out)?;
     }
     Ok(())
 }

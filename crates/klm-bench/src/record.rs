@@ -11,6 +11,9 @@ use crate::timeline::Timeline;
 pub struct Record {
     /// The short scenario, with an Argo that looks every second.
     pub quick: bool,
+    /// Measures that the scenario has and that aren't here: it was cut short, or asked for in part.
+    #[serde(default)]
+    pub missing: usize,
     /// Where it ran, in general terms.
     pub machine: Machine,
     /// Start of klm-step until it has read its command line, in milliseconds; the median of several.

@@ -12,6 +12,7 @@ use klm_bench::{Options, report};
 use crate::cluster::{in_ci, say};
 
 #[derive(Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Bench {
     /// A few minutes on small fleets, to see that everything can be measured
     #[arg(long)]

@@ -34,8 +34,12 @@ fn where_it_ran(record: &Record) -> String {
     } else {
         ""
     };
+    let missing = match record.missing {
+        0 => String::new(),
+        count => format!("**Incomplete:** {count} measures of the scenario are missing, because it was cut short.\n\n"),
+    };
     format!(
-        "## Where, and what is simulated\n\n{quick}\
+        "## Where, and what is simulated\n\n{quick}{missing}\
          A machine with {} processors and {} GiB of memory, shared with other work (load {:.1} when it began). Everything \
          runs on it: etcd, API server, controllers, scheduler, Argo with a re-queue time of {:.0} s, the registry, and one real node \
          that carries the step pods. All of these, the chart, the image with Helm and `klm-step`, and the rights are real.\n\n\
