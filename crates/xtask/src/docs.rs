@@ -62,6 +62,14 @@ fn every_link_and_anchor_leads_somewhere() {
 }
 
 #[test]
+fn every_page_can_be_reached_from_the_readme() {
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let pages = pages().into_iter().map(|page| page.path).filter(|path| path.starts_with("docs"));
+    let lost = pages.filter(|path| !readme.contains(&format!("({}", path.display())));
+    none(&lost.map(|path| format!("README.md doesn't link to {}", path.display())).collect::<Vec<_>>());
+}
+
+#[test]
 fn alerts_and_issue_forms_lead_to_the_place_that_explains_them() {
     let root = workspace();
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
