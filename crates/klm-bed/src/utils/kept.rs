@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::Arch;
@@ -27,12 +27,16 @@ pub fn program(
 ) -> Result<PathBuf> {
     let folder = paths::cache().join("image-programs");
     let title = format!("{name}-{}-", arch.as_str());
-    let path = folder.join(format!("{title}{}", &hash(&paths::workspace(), ingredients)?[..12]));
+    let before = hash(&paths::workspace(), ingredients)?;
+    let path = folder.join(format!("{title}{}", &before[..12]));
     if !path.is_file() {
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let scratch = tempfile::tempdir_in(&folder)?;
         let fresh = scratch.path().join(name);
         build(&fresh)?;
+        if hash(&paths::workspace(), ingredients)? != before {
+            bail!("the sources changed while {name} was built\nhint: build it again");
+        }
         remove_all(&folder, &title);
         fs::rename(&fresh, &path).with_context(|| format!("cannot keep {}", path.display()))?;
     }
