@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use klm_bed::run::Run;
 use klm_bed::{Cluster, Options, paths, preflight, process};
-use klm_core::contract::{CURRENT_VERSION, STATUS};
+use klm_core::contract::{CURRENT_VERSION, RUN_LABEL, STATUS};
+use klm_standin::names::TRUTH_PREFIX;
 
 use super::Task;
 use super::painter::Beat;
@@ -93,9 +94,13 @@ impl Stage {
 
     /// What neither release takes along when it goes, on a cluster that stays.
     fn undo_what_runs_leave(&mut self) {
-        let [status, version] = [STATUS, CURRENT_VERSION].map(|name| format!("{name}-"));
-        self.undo_with(&["kubectl", "label", "nodes", "--all", &status, &version]);
-        self.undo_with(&["kubectl", "annotate", "nodes", "--all", &status, &version]);
+        let [status, version, run] = [STATUS, CURRENT_VERSION, RUN_LABEL].map(|name| format!("{name}-"));
+        self.undo_with(&["kubectl", "label", "nodes", "--all", &status, &version, &run]);
+        let truth = ["installed-version", "install-count", "uninstall-count", "last-actor", "last-mode"]
+            .map(|name| format!("{TRUTH_PREFIX}/{name}-"));
+        let annotations = [&status, &version].into_iter().chain(&truth).map(String::as_str);
+        let words: Vec<&str> = ["kubectl", "annotate", "nodes", "--all"].into_iter().chain(annotations).collect();
+        self.undo_with(&words);
         let origin = format!("klm-origin-{RELEASE}");
         self.undo_with(&["kubectl", "delete", "secret", "--namespace", KUBE_SYSTEM, &origin, "--ignore-not-found"]);
         let rights = format!("standin-{KUBE_SYSTEM}");
@@ -160,10 +165,8 @@ impl Stage {
 /// Never over somebody's own releases.
 fn refuse_used(cluster: &Cluster) -> Result<()> {
     for (release, namespace) in [(RELEASE, KUBE_SYSTEM), (LIFECYCLE, ARGO)] {
-        let found = cluster.run(
-            "helm",
-            &["list", "--namespace", namespace, "--all", "--short", "--filter", &format!("^{release}$")],
-        )?;
+        let found =
+            cluster.run("helm", &["list", "--namespace", namespace, "--short", "--filter", &format!("^{release}$")])?;
         if !found.trim().is_empty() {
             bail!(
                 "the release `{namespace}/{release}` is on this cluster already\nhint: the demo needs a cluster without it"
