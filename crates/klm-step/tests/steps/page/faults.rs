@@ -87,6 +87,16 @@ pub const UNIT: &[Fault] = &[
         "it goes back alone",
         "job::a_node_that_fails_in_the_second_wave_goes_back_alone",
     ),
+    fault(
+        "a dispatcher dies while its Jobs go on",
+        "nothing goes back; the release is good and has the user's values",
+        "failures::a_dispatcher_that_died_leaves_a_good_release_with_the_users_values",
+    ),
+    fault(
+        "taking back takes longer than its parameter allows",
+        "the node stays cordoned",
+        "failures::taking_back_may_take_as_long_as_its_parameter_says",
+    ),
 ];
 
 /// On a real cluster; a test's name begins with its suite's.
@@ -140,5 +150,45 @@ pub const CLUSTER: &[Fault] = &[
         "a rollback fails",
         "the node stays cordoned until `recover` succeeds",
         "rollback::a_node_that_can_not_be_taken_back_stays_cordoned_until_recover_succeeds",
+    ),
+    fault(
+        "a step's pod is deleted while its helm waits for the dispatcher",
+        "it goes on where it was",
+        "job::a_step_that_is_killed_while_helm_waits_goes_on_where_it_was",
+    ),
+    fault(
+        "a dispatcher gives up at a failed request",
+        "no healthy node pays for it",
+        "job::a_dispatcher_that_gives_up_costs_no_healthy_node_and_a_lost_label_is_noticed",
+    ),
+    fault(
+        "a Job hangs, fails or vanishes under the first dispatcher",
+        "those nodes go back",
+        "job::what_fails_under_the_first_dispatcher_is_taken_back",
+    ),
+    fault(
+        "a Job fails or vanishes, or its node isn't ready, under the second dispatcher",
+        "those nodes go back",
+        "job::what_fails_under_the_second_dispatcher_is_taken_back",
+    ),
+    fault(
+        "a chart that uninstalls outside the wave",
+        "Kata is taken off no node",
+        "job::to_and_beyond_4_1_no_node_outside_the_wave_is_uninstalled",
+    ),
+    fault(
+        "every node is cordoned, and the dispatcher dies while its Jobs go on",
+        "the wave completes",
+        "job::a_whole_fleet_in_one_wave_is_cordoned_and_its_dispatcher_still_runs",
+    ),
+    fault(
+        "a disruption budget stays closed, or closes in mid-run",
+        "only the drain fails, budget and pod are named, the node is given back",
+        "drain::a_budget_that_stays_closed_is_named_and_one_that_closes_in_mid_run_fails_only_the_drain",
+    ),
+    fault(
+        "a pod to be drained that nothing creates again",
+        "refused by name; goes only by force",
+        "drain::a_pod_that_nothing_creates_again_is_refused_by_name_and_goes_only_by_force",
     ),
 ];
