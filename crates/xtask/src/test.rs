@@ -35,9 +35,12 @@ pub struct Test {
     /// The OCI registry of that cluster, HOST:PORT, plain HTTP, reachable from its pods and from here
     #[arg(long, requires = "kubeconfig")]
     registry: Option<String>,
-    /// Only suites of this name, or `SUITE::TEST` for tests whose name contains TEST
+    /// Only suites of this name, or `SUITE::TEST` for tests whose name contains TEST; empty: all
     #[arg(long)]
     filter: Option<String>,
+    /// Not the suites of these names
+    #[arg(long, value_delimiter = ',', value_name = "SUITE,…")]
+    without: Vec<String>,
     /// Leave the clusters as they are at the end
     #[arg(long)]
     keep: bool,

@@ -123,3 +123,21 @@ fn every_action_is_named_by_commit_with_its_version_beside_it() {
     }
     assert!(seen > 0, "no workflow uses an action: the search for them is broken");
 }
+
+/// A suite that no combination runs would be green for ever.
+#[test]
+fn every_suite_runs_on_every_kubernetes() {
+    let e2e = &workflows()["e2e.yaml"].1;
+    let matrix = &e2e["jobs"]["kind"]["strategy"]["matrix"];
+    let include = matrix["include"].as_sequence().unwrap();
+    let of = |key: &str| -> Vec<&str> { include.iter().filter_map(|entry| entry[key].as_str()).collect() };
+    let parts: Vec<&str> = of("without").into_iter().flat_map(|names| names.split(',')).collect();
+    assert_eq!(parts, of("only"), "what one job leaves out, others run");
+    for name in parts {
+        assert!(workspace().join(format!("tests/e2e/tests/{name}.rs")).exists(), "there is no suite {name}");
+    }
+    for dimension in ["mode", "age"] {
+        let all: Vec<&str> = matrix[dimension].as_sequence().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(all, of(dimension), "each {dimension} says what it means");
+    }
+}

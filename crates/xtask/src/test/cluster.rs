@@ -50,10 +50,15 @@ pub fn run(test: &Test) -> Result<Tally> {
 /// The suites to run, and which of their tests.
 fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<String>)> {
     let mut only = None;
-    if let Some(filter) = &test.filter {
+    let names: Vec<_> = suites.iter().map(|suite| suite.name.clone()).collect();
+    let left_out: Vec<_> = test.without.iter().filter(|name| !name.is_empty()).collect();
+    if let Some(unknown) = left_out.iter().find(|name| !names.contains(name)) {
+        bail!("there is no suite `{unknown}`; there are {}", names.join(", "));
+    }
+    suites.retain(|suite| !left_out.contains(&&suite.name));
+    if let Some(filter) = test.filter.as_ref().filter(|filter| !filter.is_empty()) {
         let (name, tests) =
             filter.split_once("::").map_or((filter.as_str(), None), |(name, tests)| (name, Some(tests)));
-        let names: Vec<_> = suites.iter().map(|suite| suite.name.clone()).collect();
         suites.retain(|suite| suite.name == name);
         if suites.is_empty() {
             bail!("there is no suite `{name}`; there are {}", names.join(", "));
@@ -165,4 +170,32 @@ fn copy_files(from: &PathBuf, to: &PathBuf) -> Result<()> {
         std::fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        test: Test,
+    }
+
+    fn names(arguments: &[&str]) -> Result<Vec<String>> {
+        let line = Line::parse_from([&["test"], arguments].concat());
+        let suite = |name: &str| Suite { name: name.into(), program: PathBuf::new(), needs: suite::Needs::default() };
+        let all = ["chart", "daemonset", "drain", "job"].map(suite).into();
+        Ok(chosen(&line.test, all)?.0.into_iter().map(|suite| suite.name).collect())
+    }
+
+    #[test]
+    fn suites_are_chosen_and_left_out_by_name() {
+        assert_eq!(names(&["--filter", "", "--without", ""]).unwrap(), ["chart", "daemonset", "drain", "job"]);
+        assert_eq!(names(&["--filter", "", "--without", "daemonset,job"]).unwrap(), ["chart", "drain"]);
+        assert_eq!(names(&["--filter", "job", "--without", ""]).unwrap(), ["job"]);
+        assert!(names(&["--without", "deamonset"]).is_err() && names(&["--filter", "jobs"]).is_err());
+    }
 }
