@@ -30,9 +30,11 @@ async fn daemonset(stage: &Stage, part: usize, at_once: usize, install: Duration
     // The rest isn't measured, nor the way back.
     stage.pace(Duration::ZERO).await?;
     stage.until_moved(TARGET, stage.nodes).await?;
+    stage.until_ready().await?;
     let all = format!("updateStrategy.rollingUpdate.maxUnavailable={}", stage.nodes);
     stage.helm_kata("upgrade", ORIGIN, &["updateStrategy.type=RollingUpdate", &all]).await?;
     stage.until_moved(ORIGIN, stage.nodes).await?;
+    stage.until_ready().await?;
     Ok(seconds)
 }
 

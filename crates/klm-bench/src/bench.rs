@@ -30,8 +30,10 @@ pub struct Options {
     pub keep: bool,
 }
 
-/// The name of the benchmark's clusters.
-const CLUSTER: &str = "bench";
+/// The name of the benchmark's clusters. The short one is also a suite and must not end a long one.
+const fn cluster_name(quick: bool) -> &'static str {
+    if quick { "bench-quick" } else { "bench" }
+}
 
 /// Runs the scenario and writes what was found, after each measure again.
 pub fn run(options: &Options, say: &dyn Fn(&str)) -> Result<Record> {
@@ -61,12 +63,13 @@ fn name(fleet: &Fleet) -> String {
 }
 
 fn one(fleet: &Fleet, options: &Options, requeue: Duration, record: &mut Record, say: &dyn Fn(&str)) -> Result<()> {
-    let bed = BedRun::named(CLUSTER)?;
+    let cluster = cluster_name(options.quick);
+    let bed = BedRun::named(cluster)?;
     klm_bed::down(&bed)?;
     let name = name(fleet);
     let began = Instant::now();
     let told = |line: &str| say(&format!("{name:>14} | {:6.0} s  {line}", began.elapsed().as_secs_f32()));
-    let wanted = stage::options(CLUSTER, fleet.nodes, requeue);
+    let wanted = stage::options(cluster, fleet.nodes, requeue);
     let cluster = Cluster::up(&wanted, &|_| ())?;
     told("the cluster is there");
     let (sender, receiver) = std::sync::mpsc::channel::<String>();

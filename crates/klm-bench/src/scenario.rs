@@ -93,22 +93,22 @@ const THREE: &[usize] = &[53, 71, 98];
 
 /// A few minutes: enough to see that everything can be measured.
 pub fn quick() -> Vec<Fleet> {
-    let fleet = |mode, measures| Fleet { nodes: 60, mode, measures };
+    let fleet = |mode, measures| Fleet { nodes: 40, mode, measures };
     let install = seconds(3);
     vec![
         fleet(
             Mode::Daemonset,
             vec![
-                Measure::Alone { part: 60, at_once: 20, install },
+                Measure::Alone { part: 40, at_once: 20, install },
                 Measure::Rollout(Rollout { batch: 10, install, failing: &[12, 15, 19], ..SHORT }),
-                Measure::Rollout(Rollout { batch: 1, limit: Some(seconds(15)), ..SHORT }),
+                Measure::Rollout(Rollout { batch: 1, limit: Some(seconds(10)), ..SHORT }),
                 Measure::Rollout(Rollout { batch: 20, install, verification: seconds(1), ..SHORT }),
             ],
         ),
         fleet(
             Mode::Job,
             vec![
-                Measure::Alone { part: 60, at_once: 20, install },
+                Measure::Alone { part: 40, at_once: 20, install },
                 Measure::Rollout(Rollout { batch: 20, install, verification: seconds(1), ..SHORT }),
             ],
         ),

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Node;
 use klm_bed::images::Programs;
@@ -101,11 +102,31 @@ impl Stage {
         self.pace(Duration::ZERO).await?;
         self.helm_kata("install", ORIGIN, &["job.parallelism=200"]).await?;
         self.until_moved(ORIGIN, self.nodes).await?;
-        if self.mode == Mode::Job {
-            self.forget_jobs().await?;
-            self.helm_values(ORIGIN).await?;
+        match self.mode {
+            Mode::Daemonset => self.until_ready().await,
+            Mode::Job => {
+                self.forget_jobs().await?;
+                self.helm_values(ORIGIN).await
+            }
         }
-        Ok(())
+    }
+
+    /// Waits until every pod of the `DaemonSet` is Ready: its controller replaces others at once, whatever
+    /// `maxUnavailable` says.
+    pub async fn until_ready(&self) -> Result<()> {
+        let sets: Api<DaemonSet> = Api::namespaced(self.client.clone(), KUBE_SYSTEM);
+        Wait::new("kata-deploy's pods to be Ready", Duration::from_secs(1800))
+            .every(Duration::from_secs(1))
+            .until(async || {
+                let set = sets.get(RELEASE).await?;
+                let generation = set.metadata.generation;
+                let status = set.status.unwrap_or_default();
+                let all = usize::try_from(status.number_ready) == Ok(self.nodes)
+                    && usize::try_from(status.updated_number_scheduled.unwrap_or(0)) == Ok(self.nodes);
+                let seen = || Seen::NotYet(format!("{status:?}"));
+                Ok(if all && status.observed_generation == generation { Seen::Done(()) } else { seen() })
+            })
+            .await
     }
 
     /// Takes the finished Jobs of an install away, as their time to live would: a dispatcher of these versions takes
