@@ -131,9 +131,9 @@ fn beyond(record: &Record) -> String {
             run.install_seconds
         );
     }
-    let widest = record.runs.iter().filter(|run| run.fleet > 0).max_by_key(|run| run.fleet);
+    let widest = record.runs.iter().filter(|run| run.fleet > 0).max_by_key(|run| run.nodes);
     if let Some(run) = widest {
-        let grown = |size: usize| thousands(size * BEYOND / run.fleet.max(1));
+        let grown = |size: usize| thousands(size * BEYOND / run.nodes.max(1));
         let (plan, plan_limit) = (run.sizes.plan, thousands(limit::DATA));
         let _ = writeln!(text, "| plan | nodes | {} of {plan_limit} bytes |", grown(plan));
         let _ =
