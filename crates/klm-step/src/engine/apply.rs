@@ -42,7 +42,8 @@ impl Run<'_> {
         let choice = Choice::parse(&self.settings).unwrap_or_default();
         let tolerations = self.tolerations();
         let lift = |taint: &Taint| {
-            choice.taint.as_ref().is_some_and(|choice| choice.matches(taint)) && self.is_in_the_way(taint, &tolerations)
+            choice.taint.as_ref().is_some_and(|choice| choice.matches(taint))
+                && Self::is_in_the_way(taint, &tolerations)
         };
         wave.turn(self, async |node| self.write(node, |node| record::cordon(node, &self.id, lift)).await).await?;
         if self.settings.drain_enabled {
@@ -69,13 +70,10 @@ impl Run<'_> {
         values::get(&all, "tolerations").and_then(Value::as_array).cloned().unwrap_or_default()
     }
 
-    /// Whether a taint would keep the new install off the node. A Job is pinned to its node, so only eviction hurts it.
-    fn is_in_the_way(&self, taint: &Taint, tolerations: &[Value]) -> bool {
-        let hurts = match self.mode {
-            Mode::Daemonset => taint.effect != "PreferNoSchedule",
-            Mode::Job => taint.effect == "NoExecute",
-        };
-        hurts && !tolerations.iter().any(|toleration| tolerates(toleration, taint))
+    /// Whether the taint that selects would keep the new install off the node. A Job is pinned to its node, but the
+    /// dispatcher is scheduled: where every node is tainted so, the wave's own nodes are all that it has.
+    fn is_in_the_way(taint: &Taint, tolerations: &[Value]) -> bool {
+        taint.effect != "PreferNoSchedule" && !tolerations.iter().any(|toleration| tolerates(toleration, taint))
     }
 }
 

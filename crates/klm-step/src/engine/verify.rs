@@ -100,7 +100,8 @@ impl Run<'_> {
     async fn start(&self, node: NodeFacts, template: &Template, aim: Aim) -> anyhow::Result<Result<Probe, Turn>> {
         let namespace = &self.settings.verification_namespace;
         let name = pod_name(&self.id, &node.name, attempt(aim));
-        let seconds = self.settings.verification_timeout;
+        // Later than the step's own verdict: of a pod that the kubelet ended, nobody can tell any more what it waited for.
+        let seconds = self.settings.verification_timeout + 3 * GRACE.as_secs();
         let mut manifest = template.fill(&Placement { node: &node, name: &name, namespace, run: &self.id, seconds });
         manifest["metadata"]["annotations"][RELEASE] = self.release_name().into();
         match self.world.cluster.create_pod(namespace, &manifest).await {

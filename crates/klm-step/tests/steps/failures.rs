@@ -62,3 +62,47 @@ async fn taking_back_may_take_as_long_as_its_parameter_says() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn in_job_mode_too_the_taint_that_selects_is_lifted_while_its_node_is_worked_on() {
+    // The dispatcher is scheduled, and has no other node where all are tainted so.
+    let bed = Bed::new(Fleet::new().version("4.0.0").job());
+    let taints = json!([
+        {"key": "team", "value": "blue", "effect": "PreferNoSchedule"},
+        {"key": "upgrade", "value": "pending", "effect": "NoSchedule"},
+    ]);
+    for node in ALL {
+        bed.cluster.edit("nodes", "", node, |node| node["spec"]["taints"] = taints.clone());
+    }
+    let flow = bed.flow("up", &[("node-taint-key", "upgrade"), ("batch-size", "3")]);
+    bed.plan(&flow, "4.1.0", &ALL).await;
+    bed.step(&flow, &["apply-wave", "--item", "1"]).await.unwrap();
+    for node in ALL {
+        let node = bed.cluster.node(node);
+        let left: Vec<_> = node["spec"]["taints"].as_array().unwrap().iter().map(|taint| &taint["key"]).collect();
+        assert!(!left.contains(&&json!("upgrade")) && left.contains(&&json!("team")), "{left:?}");
+    }
+    bed.step(&flow, &["verify", "--item", "1"]).await.unwrap();
+    for node in ALL {
+        assert_eq!(bed.cluster.node(node)["spec"]["taints"], taints, "{node}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_never_starts_is_told_apart_from_one_that_never_ends() {
+    let cases = [
+        (PodFate::SandboxFails, "the runtime could not start the verification pod"),
+        (PodFate::ImageMissing, "image could not be pulled"),
+        (PodFate::NeverEnds, "the verification pod did not end in time"),
+    ];
+    for (fate, cause) in cases {
+        let bed = Bed::new(Fleet::new());
+        bed.cluster.misbehave_at("worker-1", "4.0.0", Injection::Verification(fate));
+        let flow = bed.flow("up", &[("verification-timeout", "2m")]);
+        bed.plan(&flow, "4.0.0", &ALL).await;
+        match bed.item(&flow, 1).await {
+            Err(StepError::Unverified(failures)) => assert!(failures[0].cause.contains(cause), "{failures:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
