@@ -74,9 +74,14 @@ fn key(parts: &Parts, images: &[Written]) -> Result<String> {
     Ok(hex(&hash.finalize())[..12].to_owned())
 }
 
+fn short_hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))[..8].to_owned()
+}
+
 /// A node that lives just long enough to import the images.
 fn unpack(parts: &Parts, images: &[Written], folder: &Path) -> Result<()> {
-    let run = Run::named(&format!("unpack-{}", std::process::id()))?;
+    // One name per cache, which its lock guards: what a killed process left is removed here.
+    let run = Run::named(&format!("unpack-{}", short_hash(paths::cache().as_os_str().as_encoded_bytes())))?;
     down(&run)?;
     lay_out(&run)?;
     let node = Node { run: &run, number: 1, name: "unpack".to_owned() };
