@@ -174,9 +174,12 @@ fn lacks_disk(folder: &Path, gib: u64) -> Option<Missing> {
     })
 }
 
-/// How many clusters of three nodes this machine has memory for, and something left for what runs in them.
+/// How many clusters of three nodes this machine has memory for, and something left for what runs in them: at most two
+/// for each processor, because four keep two of them at work for four fifths of the time.
 pub fn clusters_that_fit() -> usize {
-    usize::try_from(available_memory().unwrap_or_default() / (4 * GIB)).unwrap_or(1)
+    let by_memory = usize::try_from(available_memory().unwrap_or_default() / (4 * GIB)).unwrap_or(1);
+    let by_processors = std::thread::available_parallelism().map_or(1, |processors| 2 * processors.get());
+    by_memory.min(by_processors).max(1)
 }
 
 fn available_memory() -> Option<u64> {

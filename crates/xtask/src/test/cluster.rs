@@ -31,7 +31,7 @@ pub fn run(test: &Test) -> Result<Tally> {
         furnish(&cluster)?;
         return Ok(suites.iter().map(|suite| run_program(suite, &cluster, only.as_deref())).sum());
     }
-    let workers = test.clusters.unwrap_or_else(|| preflight::clusters_that_fit().min(3)).max(1);
+    let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
     let queue = Mutex::new(VecDeque::from(suites));
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
         let running: Vec<_> = (1..=workers)
