@@ -174,12 +174,17 @@ fn lacks_disk(folder: &Path, gib: u64) -> Option<Missing> {
     })
 }
 
-/// How many clusters of three nodes this machine has memory for, and something left for what runs in them: at most two
-/// for each processor, because four keep two of them at work for four fifths of the time.
+/// How many clusters of three nodes this machine has room for: memory, processors, and inotify instances. A cluster of
+/// four nodes holds 36 of those; where they run out, containerd starts without its service for kubelets.
 pub fn clusters_that_fit() -> usize {
     let by_memory = usize::try_from(available_memory().unwrap_or_default() / (4 * GIB)).unwrap_or(1);
     let by_processors = std::thread::available_parallelism().map_or(1, |processors| 2 * processors.get());
-    by_memory.min(by_processors).max(1)
+    let by_watchers = inotify_instances().map_or(usize::MAX, |instances| instances / 40);
+    by_memory.min(by_processors).min(by_watchers).max(1)
+}
+
+fn inotify_instances() -> Option<usize> {
+    std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").ok()?.trim().parse().ok()
 }
 
 fn available_memory() -> Option<u64> {

@@ -44,7 +44,7 @@ pub struct Test {
     /// Leave the clusters as they are at the end
     #[arg(long)]
     keep: bool,
-    /// Clusters at the same time [default: two per processor, with 4 GiB of memory for each]
+    /// Clusters at the same time [default: as many as memory, processors and inotify instances allow]
     #[arg(long)]
     clusters: Option<usize>,
     /// Install missing Debian packages; the default when CI=true
