@@ -88,38 +88,20 @@ pub async fn evicting(probe: &mut Probe) {
     probe.hide(&uids[0], "<uid of free>");
     let budget = |name: &str, app: &str| json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": app}}}});
     let budgets = "/apis/policy/v1/namespaces/conformance/poddisruptionbudgets";
-    for (name, app, status) in [
-        (
-            "full",
-            "guarded",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}),
-        ),
-        (
-            "first",
-            "twice",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
-        ),
-        (
-            "second",
-            "twice",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
-        ),
-        (
-            "behind",
-            "lagging",
-            json!({"observedGeneration": 0, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}),
-        ),
-        (
-            "enough",
-            "sick",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 2}),
-        ),
-        (
-            "finished",
-            "done",
-            json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 1, "expectedPods": 1}),
-        ),
+    // Budget, its pods, the generation that was observed, disruptions allowed, pods that are healthy and that are expected.
+    for (name, app, observed, allowed, healthy, expected) in [
+        ("full", "guarded", 1, 0, 1, 1),
+        // Two for one pod, both with room: that there are two is the matter.
+        ("first", "twice", 1, 1, 2, 2),
+        ("second", "twice", 1, 1, 2, 2),
+        ("behind", "lagging", 0, 1, 2, 2),
+        ("enough", "sick", 1, 0, 1, 2),
+        ("finished", "done", 1, 0, 0, 1),
     ] {
+        let status = json!({
+            "observedGeneration": observed, "disruptionsAllowed": allowed,
+            "currentHealthy": healthy, "desiredHealthy": 1, "expectedPods": expected,
+        });
         probe.prepare_budget(budgets, budget(name, app), status).await;
     }
     let evict = |name: &str, options: Value| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": "conformance"}, "deleteOptions": options});
