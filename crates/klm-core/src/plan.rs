@@ -83,7 +83,7 @@ impl Plan {
     /// The waves of item `number`, from 1, as wave numbers.
     pub fn waves_of_item(&self, number: usize) -> std::ops::RangeInclusive<usize> {
         let per_item = self.waves_per_item.max(1);
-        let first = number.saturating_sub(1).saturating_mul(per_item) + 1;
-        first..=(first + per_item - 1).min(self.wave_count())
+        let before = number.saturating_sub(1).saturating_mul(per_item);
+        before.saturating_add(1)..=before.saturating_add(per_item).min(self.wave_count())
     }
 }

@@ -45,9 +45,15 @@ pub struct Span {
 }
 
 impl Span {
-    /// A piece of text.
+    /// A piece of text. Control characters are spelled out: it may be what a pod has said, and a pod must not draw on
+    /// the terminal of whoever reads it.
     pub fn new(text: impl Into<String>, tone: Tone) -> Self {
-        Self { text: text.into(), tone }
+        let mut text: String = text.into();
+        if text.contains(char::is_control) {
+            let spell = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+            text = text.chars().map(spell).collect();
+        }
+        Self { text, tone }
     }
 }
 

@@ -132,11 +132,29 @@ fn check(parameter: &Parameter, text: &str) -> Result<(), Refusal> {
         }
         Kind::Bool if !matches!(text, "true" | "false") => refuse("`true` or `false`"),
         Kind::Duration if duration::parse(text).is_err() => refuse("a duration such as `300s`, `10m` or `1h30m`"),
+        Kind::ChartReference if !is_chart_reference(text) => {
+            refuse("`oci://…`, a chart repository's URL with the chart's name, or a path")
+        }
         Kind::Integer { min } if text.parse::<i64>().map_or(true, |number| number < *min) => {
             refuse(&format!("a whole number, {min} or more"))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether helm would read this as a chart. It stands alone on helm's command line, and so does a chart's name, which is
+/// the end of a repository's URL: neither may be read as a flag.
+fn is_chart_reference(text: &str) -> bool {
+    let begins_as_name = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric() || "./_".contains(c));
+    let is_printable = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let names_a_chart = match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let name = rest.rsplit_once('/').map(|(_, name)| name);
+            ["oci", "http", "https"].contains(&scheme) && name.is_some_and(begins_as_name)
+        }
+        None => begins_as_name(text),
+    };
+    names_a_chart && is_printable
 }
 
 #[cfg(test)]
@@ -166,6 +184,36 @@ mod tests {
         ]))
         .unwrap_err();
         insta::assert_snapshot!(refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn a_chart_is_never_a_flag_of_helm() {
+        let hostile = [
+            "--post-renderer=sh",
+            "-f/etc/passwd",
+            "https://charts.example.com/--post-renderer=sh",
+            "oci://example.com/-x",
+            "file:///etc/kata",
+            "oci://example.com/a b",
+            "oci://example.com/a\nb",
+            "$(id)",
+            "{{workflow.uid}}",
+            "https://example.com/charts/",
+            "oci://kata-deploy",
+        ];
+        for text in hostile {
+            let refusals = Settings::parse(&given(&[("kata-deploy-chart", text)])).unwrap_err();
+            assert!(refusals[0].what.starts_with("parameter `kata-deploy-chart` is"), "{text:?}: {refusals:?}");
+        }
+        for text in [
+            "oci://ghcr.io/x/kata-deploy",
+            "https://example.com/charts/kata-deploy",
+            "/charts/kata/",
+            "./kata",
+            "../kata",
+        ] {
+            assert!(Settings::parse(&given(&[("kata-deploy-chart", text)])).is_ok(), "{text}");
+        }
     }
 
     #[test]
