@@ -123,10 +123,10 @@
 - apiGroups: [""]
   resources: ["serviceaccounts", "configmaps"]
   verbs: ["get", "create", "patch", "delete"]
-# helm: kata-deploy's and kata-monitor's DaemonSets; klm-step: what the pods should be
+# helm: kata-deploy's and kata-monitor's DaemonSets; they can be read in the whole cluster
 - apiGroups: ["apps"]
   resources: ["daemonsets"]
-  verbs: ["get", "create", "patch", "delete"]
+  verbs: ["create", "patch", "delete"]
 # helm: the dispatcher's role, job mode
 - apiGroups: ["rbac.authorization.k8s.io"]
   resources: ["roles", "rolebindings"]

@@ -244,8 +244,8 @@ pub const RIGHTS: &[Right] = &[
         Place::HelmNamespace,
         "apps",
         &["daemonsets"],
-        &["get", "create", "patch", "delete"],
-        "helm: kata-deploy's and kata-monitor's DaemonSets; klm-step: what the pods should be",
+        &["create", "patch", "delete"],
+        "helm: kata-deploy's and kata-monitor's DaemonSets; they can be read in the whole cluster",
     ),
     r(
         Place::HelmNamespace,

@@ -71,12 +71,34 @@ pub async fn check(
         }
     };
     let base = live.as_ref().map(|live| &live.base);
-    refusals.extend(rights(world, &settings, base, workflow_namespace).await?);
-    let seen = look(world, &settings, live, run).await?;
+    let missing = rights(world, &settings, base, workflow_namespace).await?;
+    let is_missing = !missing.is_empty();
+    refusals.extend(missing);
+    let known = [&refusals[..], draft.refusals()].concat();
+    match examine(draft, world, run, &settings, live, refusals).await {
+        // It can't be read for want of a right, and the right is named already.
+        Err(error) if is_missing => {
+            tracing::warn!("the check ends early: {error}");
+            Ok(Findings::only(known))
+        }
+        findings => findings,
+    }
+}
+
+/// The rest of the check, after what only needs the release. `refusals` are those so far.
+async fn examine(
+    draft: Draft,
+    world: &World,
+    run: Option<&RunId>,
+    settings: &Settings,
+    live: Option<Live>,
+    mut refusals: Vec<Refusal>,
+) -> Result<Findings, StepError> {
+    let seen = look(world, settings, live, run).await?;
     let request = match draft.complete() {
         Ok(request) => request,
         Err(wrong) => {
-            refusals.extend(wrong.into_iter().chain(of_release(&settings, &seen)));
+            refusals.extend(wrong.into_iter().chain(of_release(settings, &seen)));
             return Ok(Findings::only(refusals));
         }
     };

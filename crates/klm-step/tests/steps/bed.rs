@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use klm_core::contract::{CHART_NAME, CURRENT_VERSION, JOURNAL, STATUS};
 use klm_core::journal::RunId;
 use klm_core::settings::Given;
-use klm_step::cli::Cli;
+use klm_step::cli::{Cli, Command};
 use klm_step::cluster::Cluster;
 use klm_step::exit::StepError;
 use klm_step::helm::{CHART_VERSION, Helm, InProcess, Output};
@@ -22,19 +22,25 @@ use klm_testkit::{FakeCluster, FakeHelm, Identity, Invocation, Rbac};
 pub const NAMESPACE: &str = "kube-system";
 pub const RELEASE: &str = "kata-deploy";
 
-const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: \"${TEST_POD}\"}\nspec:\n  runtimeClassName: kata-qemu\n  containers:\n  - {name: probe, image: probe, env: [{name: TOKEN, value: hunter2-of-the-pod}]}\n";
+pub const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: \"${TEST_POD}\"}\nspec:\n  runtimeClassName: kata-qemu\n  containers:\n  - {name: probe, image: probe, env: [{name: TOKEN, value: hunter2-of-the-pod}]}\n";
 
-/// The steps' account, with what the chart's roles give as its default installation renders them in namespace `flows`.
+/// The steps' account with these rights.
+pub fn account(rbac: Arc<Rbac>) -> Identity {
+    Identity::service_account("flows", CHART_NAME, rbac)
+}
+
+/// What the roles of a rendered chart give the steps' account, as if it were installed in namespace `flows`.
+pub fn rights_of(rendered: &str) -> Rbac {
+    let rules = klm_step::manifest::documents(&rendered.replace("namespace: argo", "namespace: flows")).unwrap();
+    Rbac::of_manifests(&rules, "flows", CHART_NAME)
+}
+
+/// The chart as it is installed by default.
+pub const DEFAULTS: &str = include_str!("../../../klm-chartgen/tests/rendered/defaults.yaml");
+
 fn chart_account() -> Identity {
     static ACCOUNT: OnceLock<Identity> = OnceLock::new();
-    let read = || {
-        let rendered = include_str!("../../../klm-chartgen/tests/rendered/defaults.yaml");
-        let rendered = rendered.replace("namespace: argo", "namespace: flows");
-        let rules = klm_step::manifest::documents(&rendered).unwrap();
-        let rbac = Rbac::of_manifests(&rules, "flows", CHART_NAME);
-        Identity::service_account("flows", CHART_NAME, Arc::new(rbac))
-    };
-    ACCOUNT.get_or_init(read).clone()
+    ACCOUNT.get_or_init(|| account(Arc::new(rights_of(DEFAULTS)))).clone()
 }
 
 /// A cluster with a release, and runs on it.
@@ -54,10 +60,15 @@ pub struct Flow {
 }
 
 impl Bed {
+    /// Under the chart's own rights: a step that needs more fails here.
     pub fn new(fleet: Fleet) -> Self {
+        Self::under(fleet, chart_account())
+    }
+
+    /// Under the rights of that account.
+    pub fn under(fleet: Fleet, account: Identity) -> Self {
         let (cluster, helm) = fleet.build();
-        // Under the chart's own rights: a step that needs more fails here.
-        let cluster = cluster.with_identity(chart_account());
+        let cluster = cluster.with_identity(account);
         helm.set_post_render(|manifests, env| {
             let version = env.get(CHART_VERSION).cloned().unwrap_or_default();
             scoped(manifests, &version).map_err(|error| error.to_string())
@@ -220,6 +231,11 @@ impl Bed {
         let revisions = self.helm.revisions(NAMESPACE, RELEASE);
         revisions.iter().map(|it| format!("{} {}", it.chart, it.status)).collect()
     }
+}
+
+/// The subcommand of a command line.
+pub fn command(line: &[&str]) -> Command {
+    Cli::try_parse_from(["klm-step"].iter().chain(line)).unwrap().command
 }
 
 /// The nodes that a step reports as failed, with their phases.

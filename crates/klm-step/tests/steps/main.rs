@@ -15,3 +15,4 @@ mod failures;
 mod job;
 mod kill;
 mod page;
+mod rights;

@@ -6,8 +6,8 @@ mod scenario;
 mod script;
 mod sweep;
 
-pub use scenario::ALL;
-use scenario::Scenario;
+pub use scenario::{ALL, Scenario};
+pub use script::Kill;
 
 /// Each kill is followed by another of the ways on.
 async fn in_turn(scenario: &Scenario) {

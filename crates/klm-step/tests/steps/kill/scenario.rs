@@ -1,7 +1,7 @@
 //! What is killed: a fleet, a way between two versions, and the script that is cut short.
 
 use klm_testkit::fixtures::{Fleet, pod};
-use klm_testkit::{Injection, PodFate};
+use klm_testkit::{Identity, Injection, PodFate};
 use serde_json::json;
 
 use super::script::Next;
@@ -37,7 +37,15 @@ pub const TAKEN_BACK: &str = "worker-2";
 impl Scenario {
     /// A cluster with a pod to be drained on each node.
     pub fn bed(&self) -> Bed {
-        let bed = Bed::new((self.fleet)().version(self.from));
+        self.furnish(Bed::new((self.fleet)().version(self.from)))
+    }
+
+    /// The same under another account's rights.
+    pub fn bed_under(&self, account: Identity) -> Bed {
+        self.furnish(Bed::under((self.fleet)().version(self.from), account))
+    }
+
+    fn furnish(&self, bed: Bed) -> Bed {
         for node in WORKERS {
             bed.cluster.add(pod(&format!("app-{node}")).on(node).owned_by("ReplicaSet", "app"));
         }
