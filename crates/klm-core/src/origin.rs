@@ -55,6 +55,10 @@ pub struct RunInputs {
     pub set_values: Values,
     /// `verification-pod`: the manifest as plain text, placeholders and all.
     pub verification_pod: String,
+    /// SHA-256 of the target's chart as it was when the run was planned; nothing for a chart that is no file of ours.
+    /// Every wave gets that chart: a registry may hand out another one under the same version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart_digest: Option<String>,
 }
 
 /// What waves in job mode set in the release and the user should find again as it was.

@@ -79,7 +79,7 @@ proptest! {
         };
         let written = serde_json::to_string(&origin).unwrap();
         assert_eq!(serde_json::to_string(&serde_json::from_str::<Origin>(&written).unwrap()).unwrap(), written);
-        let inputs = RunInputs { run, set_values: values, verification_pod: pod };
+        let inputs = RunInputs { run, set_values: values, verification_pod: pod, chart_digest: None };
         let written = serde_json::to_string(&inputs).unwrap();
         assert_eq!(serde_json::to_string(&serde_json::from_str::<RunInputs>(&written).unwrap()).unwrap(), written);
     }

@@ -16,6 +16,7 @@ use klm_core::version::has_job_mode;
 use semver::Version;
 
 use crate::exit::StepError;
+use crate::helm::chart_digest;
 use crate::plan_store::StoredPlan;
 use crate::world::World;
 use crate::{lock, manifest, origin_store, plan_store};
@@ -140,7 +141,19 @@ impl<'a> Run<'a> {
     /// The chart in that direction, as a file.
     pub async fn chart(&self, aim: Aim) -> anyhow::Result<Chart> {
         let version = self.version(aim)?.to_string();
-        Ok(self.world.helm.chart(&self.settings.kata_deploy_chart, &version).await?)
+        let reference = &self.settings.kata_deploy_chart;
+        let chart = self.world.helm.chart(reference, &version).await?;
+        let planned = self.inputs.chart_digest.as_ref().filter(|_| aim == Aim::Target);
+        let found = chart_digest(&chart).context("failed to read the chart")?;
+        if let (Some(planned), Some(found)) = (planned, found)
+            && *planned != found
+        {
+            let what = format!(
+                "chart {version} from `{reference}` is not the one that the run was planned with: its sha256 was {planned} and is {found}"
+            );
+            return Err(StepError::from(Refusal::new(what).hint("find out who replaced it; then submit again")).into());
+        }
+        Ok(chart)
     }
 
     /// Fetches the charts that this step will need, so that a registry that is down costs nothing later. In daemonset

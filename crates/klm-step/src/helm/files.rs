@@ -3,7 +3,8 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use klm_core::helm_command::{Arg, HelmCommand, POST_RENDERER};
+use klm_core::helm_command::{Arg, Chart, HelmCommand, POST_RENDERER};
+use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 /// One file for each set of values in the call, readable by nobody else, gone with the call.
@@ -52,6 +53,16 @@ fn plugin_manifest(program: &str) -> String {
 pub fn first_chart(folder: &Path) -> Option<PathBuf> {
     let mut entries = std::fs::read_dir(folder).ok()?;
     entries.find_map(|entry| Some(entry.ok()?.path()).filter(|path| path.extension().is_some_and(|it| it == "tgz")))
+}
+
+/// SHA-256 of a chart that was pulled; nothing for a folder that somebody mounted.
+pub fn digest(chart: &Chart) -> io::Result<Option<String>> {
+    let path = Path::new(&chart.reference);
+    if chart.version.is_some() || !path.is_file() {
+        return Ok(None);
+    }
+    let digest = Sha256::digest(std::fs::read(path)?);
+    Ok(Some(digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 pub use error::{HelmError, Trouble};
+pub use files::digest as chart_digest;
 use futures::future::BoxFuture;
 use klm_core::helm_command::{self, Arg, Chart, HelmCommand, ReleaseRef};
 use klm_core::release::{self, Metadata, Release, Revision};

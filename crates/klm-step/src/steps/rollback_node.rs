@@ -129,7 +129,12 @@ async fn aimed<'a>(
         mode,
         target: Version::parse(&origin.target).unwrap_or(version),
         origin,
-        inputs: RunInputs { run: id.clone(), set_values: Values::new(), verification_pod: request.pod.to_owned() },
+        inputs: RunInputs {
+            run: id.clone(),
+            set_values: Values::new(),
+            verification_pod: request.pod.to_owned(),
+            chart_digest: None,
+        },
         base_revision: live.history.last().map_or(0, |revision| revision.revision),
     })
 }

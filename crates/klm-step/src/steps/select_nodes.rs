@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use klm_core::forecast;
 use klm_core::journal::RunId;
 use klm_core::origin::RunInputs;
@@ -10,6 +11,7 @@ use klm_core::plan::Plan;
 use crate::cli;
 use crate::exit::StepError;
 use crate::front::{Draft, Live, Outputs, Request, Seen, judge, look, origin_of, plan_of, release_of};
+use crate::helm::chart_digest;
 use crate::origin_store::{self, StoredOrigin};
 use crate::world::World;
 use crate::{lock, plan_store};
@@ -71,6 +73,7 @@ async fn plan(world: &World, request: &Request, run: &RunId, abandoned: bool) ->
             run: run.clone(),
             set_values: request.user.values.clone(),
             verification_pod: request.verification_text.clone(),
+            chart_digest: digest_of_target(world, request).await?,
         };
         origin_store::write(&world.cluster, &release, &StoredOrigin { origin, inputs }).await?;
         tracing::info!(
@@ -84,6 +87,12 @@ async fn plan(world: &World, request: &Request, run: &RunId, abandoned: bool) ->
     }
     plan_store::write(&world.cluster, &plan, &forecast::skipped(&outcome.selection.skipped)).await?;
     Ok(plan)
+}
+
+/// What the target's chart is today.
+async fn digest_of_target(world: &World, request: &Request) -> Result<Option<String>, StepError> {
+    let chart = world.helm.chart(&request.settings.kata_deploy_chart, &request.target_text).await?;
+    Ok(chart_digest(&chart).context("failed to read the chart")?)
 }
 
 #[cfg(test)]

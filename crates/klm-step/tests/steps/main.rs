@@ -14,5 +14,6 @@ mod daemonset;
 mod failures;
 mod job;
 mod kill;
+mod midrun;
 mod page;
 mod rights;

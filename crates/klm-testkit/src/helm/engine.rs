@@ -77,6 +77,7 @@ pub(super) struct Engine {
     pub(super) storage: Storage,
     pub(super) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     pub(super) versions: Vec<String>,
+    pub(super) edition: u32,
     pub(super) helm_version: String,
     pub(super) post_render: Option<PostRender>,
     pub(super) script: Script,

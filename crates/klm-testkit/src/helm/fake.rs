@@ -24,6 +24,7 @@ struct State {
     calls: Vec<Invocation>,
     faults: Vec<HelmFault>,
     versions: Vec<String>,
+    edition: u32,
     helm_version: String,
     post_render: Option<PostRender>,
 }
@@ -49,6 +50,7 @@ impl FakeHelm {
             calls: Vec::new(),
             faults: Vec::new(),
             versions: VERSIONS.map(str::to_owned).to_vec(),
+            edition: 0,
             helm_version: "v4.2.4".to_owned(),
             post_render: None,
         };
@@ -95,6 +97,11 @@ impl FakeHelm {
     /// What the registry has, oldest first.
     pub fn set_versions(&self, versions: &[&str]) {
         self.shared.state().versions = versions.iter().map(|version| (*version).to_owned()).collect();
+    }
+
+    /// Somebody pushes every chart again, under the same versions but with other bytes.
+    pub fn push_again(&self) {
+        self.shared.state().edition += 1;
     }
 
     /// What `helm version` says.
@@ -145,6 +152,7 @@ impl HelmProcess {
                 storage: Storage::Cluster(self.client.clone()),
                 clock: Arc::new(move || clock.cluster.now()),
                 versions: state.versions.clone(),
+                edition: state.edition,
                 helm_version: state.helm_version.clone(),
                 post_render: state.post_render.clone(),
                 script: Arc::new(move |verb, stage| script.strike(verb, stage)),

@@ -121,6 +121,7 @@ async fn run(directory: &HelmDirectory) -> io::Result<Output> {
         storage,
         clock: Arc::new(Timestamp::now),
         versions: VERSIONS.map(str::to_owned).to_vec(),
+        edition: 0,
         helm_version: "v4.2.4".to_owned(),
         post_render: None,
         script: Arc::new(move |verb, stage| script.strike(verb, stage)),

@@ -105,7 +105,7 @@ pub(super) fn show(engine: &Engine, argv: &Argv) -> Result<String, String> {
 pub(super) fn pull(engine: &Engine, argv: &Argv) -> Result<String, String> {
     let reference = argv.word(1)?;
     let version = engine.locate(argv, reference)?;
-    let bytes = chart::pack(&version).map_err(|error| error.to_string())?;
+    let bytes = chart::pack(&version, engine.edition).map_err(|error| error.to_string())?;
     let directory = std::path::Path::new(argv.flag("destination").unwrap_or("."));
     let path = directory.join(format!("{}-{}.tgz", chart::NAME, version.as_str()));
     std::fs::write(&path, &bytes).map_err(|error| format!("failed to write {}: {error}", path.display()))?;

@@ -97,6 +97,62 @@ pub const UNIT: &[Fault] = &[
         "the node stays cordoned",
         "failures::taking_back_may_take_as_long_as_its_parameter_says",
     ),
+    fault(
+        "a node turns NotReady in mid-wave",
+        "it goes back when it is Ready again; its neighbours stay",
+        "midrun::a_node_that_turns_not_ready_in_mid_wave_goes_back_when_it_can",
+    ),
+    fault(
+        "a node turns NotReady before its wave",
+        "not begun, not cordoned; the run stops",
+        "midrun::a_node_that_turned_not_ready_before_its_wave_is_not_begun",
+    ),
+    fault(
+        "a node is added in mid-run",
+        "left to kata-deploy",
+        "midrun::a_node_that_is_added_in_mid_run_is_left_to_kata_deploy",
+    ),
+    fault(
+        "the release is uninstalled by hand in mid-run",
+        "the run stops before its next wave; nothing is made again",
+        "midrun::a_release_that_somebody_uninstalls_stops_the_run_before_its_next_wave",
+    ),
+    fault(
+        "the registry gives another chart under the same version in mid-run, job mode",
+        "refused before the next wave, both digests named",
+        "midrun::a_chart_that_was_pushed_again_in_mid_run_stops_job_mode_before_its_next_wave",
+    ),
+    fault(
+        "the registry is down",
+        "waited for; if it stays down, no node was begun",
+        "midrun::a_registry_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_away_costs_nothing",
+    ),
+    fault("the registry is slow", "waited for", "midrun::a_registry_that_is_slow_is_waited_for"),
+    fault(
+        "the API server fails, hangs, or loses its answer while a dead run's lock is taken over",
+        "taken over",
+        "midrun::a_dead_holders_lock_is_taken_over_whatever_the_api_server_does_in_between",
+    ),
+    fault(
+        "the same while the holder lives",
+        "refused with the holder's name",
+        "midrun::a_living_holder_keeps_its_lock_whatever_the_api_server_does_in_between",
+    ),
+    fault(
+        "the holder ends while the API server is away and another run waits",
+        "the other run gets the lock",
+        "midrun::a_run_that_waits_gets_the_lock_of_one_that_ends_while_the_api_server_is_away",
+    ),
+    fault(
+        "nobody can say whether the holder lives",
+        "its lock stays",
+        "midrun::while_nobody_can_say_whether_the_holder_lives_its_lock_stays",
+    ),
+    fault(
+        "the API server is away in mid-wave, several times",
+        "waited for",
+        "midrun::an_api_server_that_is_away_in_mid_wave_is_waited_for",
+    ),
 ];
 
 /// On a real cluster; a test's name begins with its suite's.

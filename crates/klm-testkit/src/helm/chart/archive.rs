@@ -14,9 +14,9 @@ pub(crate) fn metadata(version: &Version) -> Value {
         "description": "A Helm chart for deploying Kata Containers"})
 }
 
-/// Packs a chart version; the same version gives the same bytes.
-pub fn pack(version: &Version) -> io::Result<Vec<u8>> {
-    let encoder = flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::fast());
+/// Packs a chart version; the same version gives the same bytes, as long as it is the same edition.
+pub fn pack(version: &Version, edition: u32) -> io::Result<Vec<u8>> {
+    let encoder = flate2::GzBuilder::new().mtime(edition).write(Vec::new(), flate2::Compression::fast());
     let mut archive = tar::Builder::new(encoder);
     let files = [("Chart.yaml", metadata(version)), ("values.yaml", Value::Object(defaults(version)))];
     for (name, content) in files {
