@@ -2,7 +2,8 @@
 //! `0644` is a mode and `<<` merges.
 
 use klm_core::refusal::Refusal;
-use klm_core::verification::{Template, readable, text_of};
+use klm_core::settings::Settings;
+use klm_core::verification::{Template, guarded, readable, text_of};
 use serde_json::Value;
 
 /// Text that isn't YAML. Says where, and doesn't quote it: manifests may hold secrets.
@@ -37,6 +38,19 @@ pub fn verification_pod(parameter: &str, namespace: &str) -> Result<Template, Ve
         ]
     })?;
     Template::check(documents, namespace)
+}
+
+/// The same, for a run with these settings.
+pub fn verification_pod_of(
+    parameter: &str,
+    settings: &Settings,
+    workflow_namespace: &str,
+) -> Result<Template, Vec<Refusal>> {
+    let template = verification_pod(parameter, &settings.verification_namespace)?;
+    match guarded(&template, settings, workflow_namespace) {
+        None => Ok(template),
+        Some(refusal) => Err(vec![refusal]),
+    }
 }
 
 #[cfg(test)]

@@ -122,6 +122,11 @@ impl Template {
         Ok(Self { pod, notices })
     }
 
+    /// What the user wrote below `spec`, placeholders and all.
+    pub(super) fn spec(&self) -> &Value {
+        &self.pod["spec"]
+    }
+
     /// The `RuntimeClass` that it runs with.
     pub fn runtime_class(&self) -> Option<&str> {
         self.pod.pointer("/spec/runtimeClassName").and_then(Value::as_str).filter(|name| !name.is_empty())

@@ -196,8 +196,7 @@ impl<'a> Run<'a> {
 
     /// The user's verification pod.
     pub fn verification_pod(&self) -> Result<Template, StepError> {
-        let namespace = &self.settings.verification_namespace;
-        Ok(manifest::verification_pod(&self.inputs.verification_pod, namespace)?)
+        Ok(manifest::verification_pod_of(&self.inputs.verification_pod, &self.settings, &self.id.namespace)?)
     }
 }
 

@@ -10,7 +10,7 @@ use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
 use klm_core::release::Release;
 use klm_core::settings::Settings;
-use klm_core::verification::{Placement, pod_name};
+use klm_core::verification::{Placement, guarded, pod_name};
 
 use super::budgets::{Obstacle, obstacles};
 use super::calls::upgrade;
@@ -75,7 +75,7 @@ pub async fn check(
     let is_missing = !missing.is_empty();
     refusals.extend(missing);
     let known = [&refusals[..], draft.refusals()].concat();
-    match examine(draft, world, run, &settings, live, refusals).await {
+    match examine(draft, world, run, &settings, workflow_namespace, live, refusals).await {
         // It can't be read for want of a right, and the right is named already.
         Err(error) if is_missing => {
             tracing::warn!("the check ends early: {error}");
@@ -91,6 +91,7 @@ async fn examine(
     world: &World,
     run: Option<&RunId>,
     settings: &Settings,
+    workflow_namespace: &str,
     live: Option<Live>,
     mut refusals: Vec<Refusal>,
 ) -> Result<Findings, StepError> {
@@ -107,6 +108,7 @@ async fn examine(
     refusals.extend(charts(world, &request, &outcome, &seen).await);
     let obstacles = obstacles(world, &request, &seen, &outcome.selection.nodes, run).await?;
     refusals.extend(gate::drain(&obstacles.iter().filter_map(Obstacle::blocked).collect::<Vec<_>>()));
+    refusals.extend(guarded(&request.verification, settings, workflow_namespace));
     refusals.extend(verification_pod(world, &request, &outcome, &seen).await?);
     if refusals.is_empty() {
         refusals.extend(render(world, &request, &outcome, &seen).await);

@@ -38,7 +38,7 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
     };
     // The pod that the dead run used may be what kept its nodes from being taken back.
     if !pod.is_empty() {
-        manifest::verification_pod(pod, &settings.verification_namespace)?;
+        manifest::verification_pod_of(pod, settings, &id.namespace)?;
         pod.clone_into(&mut run.inputs.verification_pod);
     }
     let left = run.left_by_others().await?;

@@ -107,7 +107,7 @@ async fn aimed<'a>(
             format!("a node can't go back to {version}: in {mode} mode the oldest chart that works is {minimum}");
         return Err(Refusal::new(what).hint("choose a later version with `-p rollback-version=…`").into());
     }
-    manifest::verification_pod(request.pod, &settings.verification_namespace)?;
+    manifest::verification_pod_of(request.pod, settings, &id.namespace)?;
     let origin = match stored.map(|stored| stored.origin).filter(|origin| origin.chart_version == to) {
         Some(origin) => origin,
         None => Origin {

@@ -11,9 +11,12 @@
 
 mod bed;
 mod daemonset;
+mod evictions;
 mod failures;
+mod hostile;
 mod job;
 mod kill;
 mod midrun;
+mod outside;
 mod page;
 mod rights;

@@ -153,6 +153,16 @@ pub const UNIT: &[Fault] = &[
         "waited for",
         "midrun::an_api_server_that_is_away_in_mid_wave_is_waited_for",
     ),
+    fault(
+        "an eviction is answered by any of 13 answers that may pass",
+        "waited for, the node is drained",
+        "evictions::what_may_pass_is_waited_for",
+    ),
+    fault(
+        "an eviction is answered by any of 5 answers that stay",
+        "only the drain fails, pod and cause are named, the node is given back",
+        "evictions::what_does_not_pass_fails_the_drain_alone_and_is_said",
+    ),
 ];
 
 /// On a real cluster; a test's name begins with its suite's.
