@@ -118,17 +118,20 @@ async fn every_documented_submission_is_accepted() {
     let installed = Installed::new(&scene, &[]).unwrap();
     let submissions = documented(&["argo submit "]);
     assert!(submissions.len() >= 12, "{submissions:#?}");
+    let mut submitted = Vec::new();
     for command in submissions {
         // Whoever follows the log waits for the end; what is asked here is whether there is a beginning.
         let command = command.replace(" --log", "").replace(" --watch", "");
         let mut shell = scene.cluster.command("sh");
         shell.current_dir(installed.folder.path()).args(["-ec", &format!("{command} --output name")]);
         let name = output(&mut shell).with_context(|| command.clone()).unwrap();
-        let name = name.trim();
+        submitted.push((command, name.trim().to_owned()));
+    }
+    for (command, name) in submitted {
         // The controller looks at a Workflow again before it makes the first pod.
         Wait::new(format!("the first step of `{command}`"), MINUTE)
             .until(async || {
-                let workflow = json(&scene, &["get", "workflow", name, "--namespace", "argo"]);
+                let workflow = json(&scene, &["get", "workflow", &name, "--namespace", "argo"]);
                 let status = &workflow["status"];
                 ensure!(status["phase"] != "Error", "{command}: {}", status["message"]);
                 let pods = status["nodes"].as_object().into_iter().flatten();
@@ -138,7 +141,7 @@ async fn every_documented_submission_is_accepted() {
             .await
             .unwrap();
         // It may have ended by itself: there is no kata-deploy here.
-        let _ = scene.argo(&["terminate", name, "--namespace", "argo"]);
+        let _ = scene.argo(&["terminate", &name, "--namespace", "argo"]);
     }
 }
 
@@ -371,16 +374,15 @@ async fn helm_moves_kata_deploy_between_all_versions_under_the_charts_rights() {
         "system:authenticated",
     ];
     let versions: Vec<String> = klm_standin::chart::VERSIONS.iter().map(ToString::to_string).collect();
-    let (oldest, newest) = (versions.first().unwrap(), versions.last().unwrap());
+    let newest = versions.last().unwrap();
     for mode in ["daemonset", "job"] {
         let has_mode = |version: &&String| mode == "daemonset" || *version >= &"3.32.0".to_owned();
         let there: Vec<&String> = versions.iter().filter(has_mode).collect();
-        let back = there.iter().rev().skip(1);
         let set = format!("deploymentMode={mode}");
         let sets = ["--set", "updateStrategy.type=OnDelete", "--set", &set];
         helm(&["install"], there[0], &sets).unwrap();
-        let jumps = [newest, if mode == "daemonset" { oldest } else { there[0] }];
-        for version in there.iter().chain(back).copied().chain(jumps) {
+        // Every version once on the way up; then all the way down, which takes away what any of them has brought, and up.
+        for version in there.iter().copied().chain([there[0], newest]) {
             helm(&["upgrade"], version, &[&as_steps[..], &sets].concat())
                 .with_context(|| format!("{mode}: to {version}"))
                 .unwrap();

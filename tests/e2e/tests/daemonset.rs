@@ -86,13 +86,11 @@ async fn from_3_27_a_run_wants_a_drain_or_consent_because_old_pods_uninstall() -
     fleet.install(&Kata::daemonset("3.27.0")).await?;
     let before = fleet.before().await?;
 
-    let refused = fleet.deploy("3.29.0", &["batch-size=2"]).await?.badly()?;
-    let said = refused.messages().join("\n");
+    let said = fleet.refused_by_hand("3.29.0", &["batch-size=2"])?;
     assert!(said.contains("accept-uninstall-window=true") && said.contains("drain-enabled=true"), "{said}");
     assert_eq!(fleet.installs().await?, [1, 1, 1]);
     assert_eq!(fleet.release_at()?, ("3.27.0".to_owned(), 1));
     assert_eq!(fleet.statuses().await?, ["", "", ""]);
-    fleet.nothing_left(&before, &refused).await?;
 
     setup::inject(
         &fleet.client(),
@@ -248,13 +246,11 @@ async fn a_taint_that_would_keep_the_new_pod_away_is_found_before_anything_is_to
     fleet.taint("worker-2", "gpu=yes:NoSchedule")?;
     let before = fleet.before().await?;
 
-    let refused = fleet.deploy("4.0.0", &[]).await?.badly()?;
-
-    let said = refused.messages().join("\n");
+    let said = fleet.refused_by_hand("4.0.0", &[])?;
     assert!(said.contains("gpu=yes:NoSchedule") && said.contains("worker-2"), "{said}");
     assert_eq!(fleet.release_at()?, ("3.31.0".to_owned(), 1));
     assert_eq!(fleet.installs().await?, [1, 1, 1]);
-    fleet.nothing_left(&before, &refused).await?;
+    fleet.nodes_as_before(&before).await?;
 
     let tolerated = fleet
         .deploy("4.0.0", &["batch-size=3", "helm-set-values=tolerations[0].key=gpu,tolerations[0].operator=Exists"])

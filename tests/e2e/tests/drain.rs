@@ -76,14 +76,13 @@ async fn a_budget_that_stays_closed_is_named_and_one_that_closes_in_mid_run_fail
     let pod = running(&fleet, "web").await?;
     let before = fleet.before().await?;
 
-    let never = fleet.deploy("4.0.0", &["drain-enabled=true", "drain-timeout=10s"]).await?.badly()?;
-    let said = never.log();
+    let said = fleet.refused_by_hand("4.0.0", &["drain-enabled=true", "drain-timeout=10s"])?;
     assert!(said.contains("default/web"), "the budget is named: {said}");
     assert_eq!(fleet.versions().await?, ["3.31.0"; 3]);
     assert_eq!(fleet.release_at()?, ("3.31.0".to_owned(), 1), "no Helm revision: {said}");
     assert_eq!(running(&fleet, "web").await?, pod, "the pod still runs");
     assert_eq!(fleet.kata_pods("kube-system").await?.len(), 3);
-    fleet.nothing_left(&before, &never).await?;
+    fleet.nodes_as_before(&before).await?;
 
     // Open when the run begins, closed when it comes to the node.
     fleet.scene.kubectl(&["delete", "poddisruptionbudget", "web"])?;
@@ -157,8 +156,7 @@ async fn a_pod_that_nothing_creates_again_is_refused_by_name_and_goes_only_by_fo
     let before = fleet.before().await?;
     let only = "node-selector=kubernetes.io/hostname=worker-1";
 
-    let refused = fleet.deploy("4.0.0", &[only, "drain-enabled=true"]).await?.badly()?;
-    let said = refused.messages().join("\n");
+    let said = fleet.refused_by_hand("4.0.0", &[only, "drain-enabled=true"])?;
     assert!(said.contains("default/bare") && said.contains("worker-1"), "{said}");
     assert_eq!(fleet.release_at()?.1, 1);
 

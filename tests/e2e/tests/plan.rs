@@ -71,12 +71,15 @@ async fn every_reason_to_refuse_is_found_before_anything_is_touched() -> Result<
     let fleet = Fleet::open().await?;
     fleet.install(&Kata::daemonset("4.0.0").set("image.tag=4.0.0").set("runtimeClasses.createDefault=true")).await?;
 
+    let before = fleet.before().await?;
     refused(&fleet, "4.1.0", &["batch-sise=2"], &["`batch-sise`", "did you mean `batch-size`"]).await?;
-    refused(&fleet, "3.26.0", &[], &["`target-version` is `3.26.0`", "3.27.0"]).await?;
+    // The same checks from outside, as a person asks before a rollout.
+    by_hand(&fleet, "4.1.0", &["batch-sise=2"], &["`batch-sise`", "did you mean `batch-size`"])?;
+    by_hand(&fleet, "3.26.0", &[], &["`target-version` is `3.26.0`", "3.27.0"])?;
     // What is wrong in the parameters comes all at once, and so does what is wrong in the release.
     let wrong = ["helm-set-values=job.nodes={worker-1}", "verification-pod=bm90IGEgcG9k"];
-    refused(&fleet, "4.1.0", &wrong, &["job.nodes", "the verification pod is not a Pod"]).await?;
-    refused(
+    by_hand(&fleet, "4.1.0", &wrong, &["job.nodes", "the verification pod is not a Pod"])?;
+    by_hand(
         &fleet,
         "4.1.0",
         &["deployment-mode=job"],
@@ -86,19 +89,28 @@ async fn every_reason_to_refuse_is_found_before_anything_is_touched() -> Result<
             "--set deploymentMode=job",
             "pin `image.tag` to `4.0.0`",
         ],
-    )
-    .await?;
+    )?;
+    by_hand(&fleet, "4.9.9", &["helm-set-values=image.tag="], &["4.9.9"])?;
+    by_hand(&fleet, "4.1.0", &["helm-release=kata-deply"], &["kata-deply", "kube-system/kata-deploy"])?;
     refused(&fleet, "3.31.0", &["helm-set-values=image.tag="], &["RuntimeClass `kata`"]).await?;
-    refused(&fleet, "4.9.9", &["helm-set-values=image.tag="], &["4.9.9"]).await?;
-    refused(&fleet, "4.1.0", &["helm-release=kata-deply"], &["kata-deply", "kube-system/kata-deploy"]).await
+    fleet.nodes_as_before(&before).await
+}
+
+fn by_hand(fleet: &Fleet, target: &str, parameters: &[&str], expected: &[&str]) -> Result<()> {
+    let said = fleet.refused_by_hand(target, parameters)?;
+    for part in expected {
+        assert!(said.contains(part), "{part} isn't in:\n{said}");
+    }
+    assert_eq!(fleet.release_at()?.1, 1, "{said}");
+    Ok(())
 }
 
 /// The commands that a mismatch prints are run as they stand, but for where the chart is.
 async fn the_printed_commands_switch(kata: &Kata, mode: &str, version: &str) -> Result<()> {
     let fleet = Fleet::open().await?;
     fleet.install(kata).await?;
-    let run = fleet.deploy("4.1.0", &[&format!("deployment-mode={mode}")]).await?.badly()?;
-    let said = run.log_of("check-prerequisites")?;
+    let wanted = format!("deployment-mode={mode}");
+    let said = fleet.refused_by_hand("4.1.0", &[&wanted])?;
     let folder = tempfile::tempdir()?;
     let commands: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("helm ")).collect();
     assert!(!commands.is_empty(), "no command in:\n{said}");
@@ -112,7 +124,9 @@ async fn the_printed_commands_switch(kata: &Kata, mode: &str, version: &str) -> 
     assert_eq!(fleet.user_values()?["deploymentMode"], mode);
     assert_eq!(fleet.user_values()?["debug"], true, "the user's values are kept");
     // And a run is possible now.
-    fleet.enter("plan", &["target-version=4.2.0", &format!("deployment-mode={mode}")]).await?.well().map(drop)
+    let planned = fleet.plan_by_hand("4.2.0", &[&wanted])?;
+    assert_eq!(planned.code, Some(0), "{}", planned.said);
+    Ok(())
 }
 
 #[tokio::test]

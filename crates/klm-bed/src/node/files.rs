@@ -8,7 +8,7 @@ use crate::address;
 /// The runtime handlers that a `RuntimeClass` can name, beside the default one.
 ///
 /// They run ordinary containers: there is no virtual machine here, but everything that Kubernetes does about a runtime class happens.
-pub const HANDLERS: &[&str] = &["kata-qemu", "kata-qemu-runtime-rs"];
+pub const HANDLERS: &[&str] = &["kata-qemu", "kata-qemu-runtime-rs", "kata-qemu-two"];
 
 impl Node<'_> {
     pub(super) fn containerd(&self) -> String {

@@ -181,8 +181,11 @@ impl Run<'_> {
                     _ => Failure { cause: klm_core::verification::Cause::Timeout, seen: String::new() },
                 };
                 tracing::error!(node = %node.name, pod = %name, cause = failure.cause.as_str(), "verification failed: {failure}");
-                for event in &events {
-                    tracing::error!(pod = %name, reason = %event.reason, "event: {}", event.message);
+                // A pod that never starts is tried again and again, with another id in each message.
+                let last: BTreeMap<&str, &str> =
+                    events.iter().map(|event| (event.reason.as_str(), event.message.as_str())).collect();
+                for (reason, message) in last {
+                    tracing::error!(pod = %name, %reason, "event: {message}");
                 }
                 show(&log, true);
                 Turn::Fails(Box::new(node), format!("{failure} (hint: {})", failure.cause.remedy()))

@@ -47,7 +47,7 @@ pub struct Needs {
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { cluster: true, here: false, nodes: 3, simulated: 0, requeue: 1.0, full_crds: false, minutes: 1 }
+        Self { cluster: true, here: false, nodes: 3, simulated: 0, requeue: 0.2, full_crds: false, minutes: 1 }
     }
 }
 

@@ -51,7 +51,8 @@ impl Fleet {
         self.plan_goes_with_its_workflow(run).await
     }
 
-    async fn nodes_as_before(&self, before: &Before) -> Result<()> {
+    /// No cordon, taint, label or status has changed.
+    pub async fn nodes_as_before(&self, before: &Before) -> Result<()> {
         let now = self.nodes().await?;
         for (was, is) in before.nodes.iter().zip(&now) {
             ensure!(

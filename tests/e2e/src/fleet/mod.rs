@@ -3,6 +3,7 @@
 //! A test begins with [`Fleet::open`], installs kata-deploy with [`Fleet::install`] and submits runs with [`Fleet::deploy`].
 //! What happened is read from the stand-in's ground truth, from the nodes, from Helm and from the API server's audit log.
 
+mod by_hand;
 mod history;
 mod kata;
 mod leftovers;
@@ -17,6 +18,7 @@ mod verification;
 use anyhow::{Context as _, Result};
 use kube::Client;
 
+pub use by_hand::Planned;
 pub use history::{History, Moment};
 pub use kata::Kata;
 pub use leftovers::Before;
