@@ -51,6 +51,10 @@ const ATTEMPTS: usize = 10;
 const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// Pauses between questions that we seem to have no right to ask.
+const RIGHTS_COME: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+
 /// Takes the lock, or renews it, and waits until an earlier pod under it has ended. Every step calls this first.
 pub async fn hold(world: &World, release: &ReleaseRef, run: &RunId) -> Result<(), StepError> {
     match take(world, release, run).await? {
@@ -110,7 +114,7 @@ pub async fn release(world: &World, release: &ReleaseRef, run: &RunId) -> Result
 async fn take(world: &World, release: &ReleaseRef, run: &RunId) -> anyhow::Result<Option<Held>> {
     let (namespace, name) = (Some(release.namespace.as_str()), lease_name(&release.name));
     for _ in 0..ATTEMPTS {
-        let Some(lease) = world.cluster.get::<Lease>(namespace, &name).await? else {
+        let Some(lease) = current(world, &release.namespace, &name).await? else {
             match world.cluster.create(namespace, &fresh(world, release, run)).await {
                 Ok(_) => return Ok(None),
                 Err(error) if error.is_already_there() => continue,
@@ -135,6 +139,21 @@ async fn take(world: &World, release: &ReleaseRef, run: &RunId) -> anyhow::Resul
         }
     }
     anyhow::bail!("failed to take lease `{}/{name}`: others change it all the time", release.namespace)
+}
+
+/// The Lease as it is now. This is a step's first question, and the check has seen that we may ask it: a server that
+/// says otherwise has just been started, and knows nobody's rights yet.
+async fn current(world: &World, namespace: &str, name: &str) -> anyhow::Result<Option<Lease>> {
+    for pause in RIGHTS_COME {
+        match world.cluster.get::<Lease>(Some(namespace), name).await {
+            Err(error) if error.is_forbidden() => {
+                tracing::warn!(%error, again_in = ?pause, "no right to the lock");
+                world.sleep(pause).await?;
+            }
+            answer => return Ok(answer?),
+        }
+    }
+    Ok(world.cluster.get::<Lease>(Some(namespace), name).await?)
 }
 
 /// Whether the Workflow behind a holder still runs. A Workflow that we may not read counts as running.

@@ -44,6 +44,11 @@ impl Cause {
         }
     }
 
+    /// Whether the server doesn't know us, or of our rights.
+    pub fn denies_rights(&self) -> bool {
+        matches!(self.code(), Some(401 | 403))
+    }
+
     /// What the server asks us to wait.
     pub fn retry_after(&self) -> Option<std::time::Duration> {
         match self {

@@ -8,6 +8,8 @@ mod nodes;
 mod rehearse;
 mod request;
 
+use std::sync::{Arc, Mutex};
+
 pub use error::{ApiError, Cause};
 pub use events::Note;
 use k8s_openapi::api::core::v1::Pod;
@@ -19,11 +21,14 @@ pub use nodes::{Changed, NodePatch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// The way to the API server.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    /// When the server was last out of reach; for all clones.
+    lost: Arc<Mutex<Option<Instant>>>,
 }
 
 /// A kind that we know at compile time.
@@ -85,7 +90,7 @@ impl Cluster {
     /// A cluster behind this client. The client must not repeat requests by itself: that would hide a refused
     /// eviction for minutes.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, lost: Arc::default() }
     }
 
     /// The cluster of the pod we run in, or of the kubeconfig on a laptop.

@@ -1,5 +1,6 @@
 //! Sending one request: its deadline, its repetitions, and the reading of what comes back.
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Request;
@@ -22,6 +23,9 @@ const TEXT_WITHIN: Duration = Duration::from_secs(10);
 
 /// An API server that restarts is back within this.
 const REPEAT_FOR: Duration = Duration::from_secs(180);
+
+/// An API server that has just been started again answers for some seconds as if nobody had any rights.
+const RIGHTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Pause before the second try; doubled each time up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -102,14 +106,26 @@ impl Cluster {
                 Ok(bytes) => return Ok(bytes),
                 Err(cause) => cause,
             };
+            if matches!(cause, Cause::Unreachable(_)) {
+                *self.lost() = Some(Instant::now());
+            }
+            let may_pass = cause.may_pass() || (cause.denies_rights() && self.may_just_have_started());
             let wait = cause.retry_after().unwrap_or(pause);
-            if !cause.may_pass() || Instant::now() + wait > until {
+            if !may_pass || Instant::now() + wait > until {
                 return Err(ApiError { action: action(), cause });
             }
             tracing::warn!(action = %action(), %cause, again_in = ?wait, "request failed");
             sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    fn may_just_have_started(&self) -> bool {
+        self.lost().is_some_and(|lost| lost.elapsed() < RIGHTS_WITHIN)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request once.
@@ -150,6 +166,7 @@ fn unreachable(error: &kube::Error) -> Cause {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
     use klm_testkit::{FakeCluster, Fault};
 
     use super::*;
@@ -162,5 +179,22 @@ mod tests {
         let began = Instant::now();
         assert_eq!(cluster.log_tail("default", "probe", "main", 10).await, "");
         assert!(began.elapsed() < REPEAT_FOR / 10, "{:?} of virtual time", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_has_just_started_may_deny_rights_for_a_while_and_no_other() {
+        let fake = FakeCluster::new();
+        let cluster = Cluster::new(fake.client());
+        let ask = async || cluster.get::<ConfigMap>(Some("default"), "none").await;
+        fake.inject(Fault::status(None, "*/configmaps/*", 403));
+        assert!(ask().await.is_err_and(|error| error.is_forbidden()), "it was there all the time");
+        fake.inject(Fault::disconnect(None, "*/configmaps/*"));
+        fake.inject(Fault::status(None, "*/configmaps/*", 403).times(2));
+        assert!(ask().await.is_ok(), "gone, and then without rights for a moment");
+        fake.inject(Fault::disconnect(None, "*/configmaps/*"));
+        fake.inject(Fault::status(None, "*/configmaps/*", 403).always());
+        let began = Instant::now();
+        assert!(ask().await.is_err_and(|error| error.is_forbidden()), "the right is really missing");
+        assert!(began.elapsed() < 2 * RIGHTS_WITHIN, "{:?} of virtual time", began.elapsed());
     }
 }

@@ -35,6 +35,8 @@ pub enum Trouble {
     FieldConflict,
     /// No way to the API server or the registry.
     Unreachable,
+    /// We lack a right; a server that has just been started says so for some seconds.
+    Forbidden,
     /// We were asked to stop; helm recorded what it could.
     Stopped,
     /// It took longer than it may.
@@ -61,6 +63,7 @@ const SIGNS: &[(&str, Trouble)] = &[
     ("TLS handshake timeout", Trouble::Unreachable),
     ("the server is currently unable to handle the request", Trouble::Unreachable),
     ("context canceled", Trouble::Stopped),
+    ("is forbidden: User", Trouble::Forbidden),
 ];
 
 impl HelmError {
@@ -183,6 +186,10 @@ mod tests {
     )]
     #[case("Error: kubernetes cluster unreachable: Get \"https://x\": dial tcp: i/o timeout", Trouble::Unreachable)]
     #[case("Error: UPGRADE FAILED: context canceled", Trouble::Stopped)]
+    #[case(
+        "Error: query: failed to query with labels: secrets is forbidden: User \"a\" cannot list",
+        Trouble::Forbidden
+    )]
     #[case("Error: execution error at (kata-deploy/x.yaml:3:4): job.nodeSelector was removed", Trouble::Other)]
     fn helms_words_decide_what_kind_of_failure_it_is(#[case] stderr: &str, #[case] trouble: Trouble) {
         assert_eq!(error(stderr).trouble, trouble);

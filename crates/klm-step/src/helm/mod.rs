@@ -73,6 +73,9 @@ const SLACK: Duration = Duration::from_secs(300);
 const REPEAT_FOR: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// An API server that has just been started again knows nobody's rights for some seconds.
+const RIGHTS_WITHIN: Duration = Duration::from_secs(12);
+
 impl Helm {
     /// The program of the image, or of `PATH`.
     pub fn from_environment(stop: Stop) -> anyhow::Result<Self> {
@@ -178,10 +181,16 @@ impl Helm {
     }
 
     async fn read(&self, command: &HelmCommand) -> Result<String, HelmError> {
-        let until = Instant::now() + REPEAT_FOR;
+        let began = Instant::now();
         loop {
-            match self.run(command, READ_LIMIT, None).await {
-                Err(error) if error.trouble == Trouble::Unreachable && Instant::now() + PAUSE < until => {
+            let result = self.run(command, READ_LIMIT, None).await;
+            let within = match result.as_ref().map_err(|error| error.trouble) {
+                Err(Trouble::Unreachable) => REPEAT_FOR,
+                Err(Trouble::Forbidden) => RIGHTS_WITHIN,
+                _ => return result,
+            };
+            match result {
+                Err(error) if began.elapsed() + PAUSE < within => {
                     tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
                     sleep(PAUSE).await;
                 }
