@@ -22,6 +22,8 @@ pub enum Note {
     RolledBack,
     /// The rollback failed as well.
     RollbackStuck,
+    /// Somebody uncordoned it meanwhile.
+    Uncordoned,
 }
 
 impl Note {
@@ -32,13 +34,14 @@ impl Note {
             Self::RollbackStarted => "KataRollbackStarted",
             Self::RolledBack => "KataRolledBack",
             Self::RollbackStuck => "KataRollbackStuck",
+            Self::Uncordoned => "KataUncordoned",
         }
     }
 
     const fn kind(self) -> &'static str {
         match self {
             Self::UpgradeStarted | Self::UpgradeCompleted | Self::RolledBack => "Normal",
-            Self::RollbackStarted | Self::RollbackStuck => "Warning",
+            Self::RollbackStarted | Self::RollbackStuck | Self::Uncordoned => "Warning",
         }
     }
 }

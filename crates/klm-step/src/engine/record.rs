@@ -158,6 +158,11 @@ pub fn go_on(node: &NodeFacts, run: &RunId) -> Result<Option<NodePatch>, Untouch
     Ok(Some(NodePatch { status: Some(status), ..NodePatch::default() }))
 }
 
+/// Whether somebody uncordoned a node that we had cordoned, or found so.
+pub fn is_opened(node: &NodeFacts, run: &RunId) -> bool {
+    !node.unschedulable && ours(node, run).is_ok_and(|journal| journal.prior_unschedulable.is_some())
+}
+
 /// The install is proven: the verification pod has the word.
 pub fn proven(node: &NodeFacts, run: &RunId) -> Result<Option<NodePatch>, Untouchable> {
     ours(node, run)?;

@@ -155,8 +155,19 @@ impl Run<'_> {
     ) -> anyhow::Result<Turn> {
         let mut decide = decide;
         let name = node.name.clone();
-        match self.world.cluster.change_node(node, |node| Ok::<_, WriteError>(decide(node)?)).await {
-            Ok(Changed::Node(node)) => Ok(Turn::On(node)),
+        let mut opened = None;
+        let decide = |node: &NodeFacts| {
+            let patch = decide(node)?;
+            opened = patch.as_ref().filter(|_| record::is_opened(node, &self.id)).map(|patch| patch.unschedulable);
+            Ok::<_, WriteError>(patch)
+        };
+        match self.world.cluster.change_node(node, decide).await {
+            Ok(Changed::Node(node)) => {
+                if let Some(cordoned) = opened {
+                    self.report_opened(&node, cordoned == Some(true)).await;
+                }
+                Ok(Turn::On(node))
+            }
             Ok(Changed::Gone) => Ok(Turn::Gone(name)),
             Err(WriteError::Untouchable(why @ Untouchable::LabelLost)) => match self.world.cluster.node(&name).await? {
                 Some(node) => Ok(Turn::Fails(Box::new(node), why.to_string())),
@@ -165,6 +176,14 @@ impl Run<'_> {
             Err(WriteError::Untouchable(why)) => Ok(Turn::Untouched(name, why.to_string())),
             Err(WriteError::Api(error)) => Err(error.into()),
         }
+    }
+
+    /// Says that somebody uncordoned a node that is being worked on, and what became of that.
+    async fn report_opened(&self, node: &NodeFacts, cordoned: bool) {
+        let then = if cordoned { "cordoned again, because it is about to change" } else { "left so" };
+        let message = format!("somebody uncordoned the node while the run works on it: {then}");
+        tracing::warn!(node = %node.name, "{message}");
+        self.note(node, Note::Uncordoned, &message).await;
     }
 
     /// Marks a node for the rollback, with the reason.

@@ -221,6 +221,17 @@ fn an_uncordoned_node_is_cordoned_again_before_it_is_changed_and_not_afterwards(
 }
 
 #[test]
+fn a_node_is_opened_only_by_somebody_else_and_after_it_was_cordoned() {
+    let claimed = claimed(&node());
+    assert!(!is_opened(&claimed, &run()), "not cordoned yet");
+    let cordoned = cordoned(&node());
+    assert!(!is_opened(&cordoned, &run()));
+    let opened = NodeFacts { unschedulable: false, ..cordoned };
+    assert!(is_opened(&opened, &run()));
+    assert!(!is_opened(&opened, &RunId { uid: "another".into(), ..run() }), "no node of this run");
+}
+
+#[test]
 fn a_drain_that_goes_on_keeps_its_start() {
     let node = cordoned(&node());
     let node = after(&node, begin_drain(&node, &run(), "2026-03-02T08:00:00Z").unwrap());
