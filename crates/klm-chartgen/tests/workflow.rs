@@ -94,7 +94,10 @@ fn only_leaves_are_retried_and_only_when_their_pod_was_lost() {
             assert_eq!(retry["retryPolicy"], "Always", "{case}");
             assert!(retry.get("backoff").is_none(), "{case}");
             let expression = retry["expression"].as_str().unwrap();
-            assert_eq!(expression, r#"lastRetry.status == "Error" || lastRetry.exitCode in ["137", "143"]"#, "{case}");
+            assert_eq!(
+                expression, r#"lastRetry.status == "Error" || lastRetry.exitCode in ["137", "143", "255"]"#,
+                "{case}"
+            );
         }
     });
 }
