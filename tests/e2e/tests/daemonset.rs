@@ -279,18 +279,7 @@ async fn a_step_that_is_killed_in_mid_upgrade_is_started_again_and_goes_on() -> 
 
     let mut run = fleet.submit(&["-p", "target-version=4.0.0", "-p", "batch-size=2"]).await?;
     run.until_status(&fleet, "worker-1", "upgrading").await?;
-    let label = format!("workflows.argoproj.io/workflow={}", run.name);
-    fleet.scene.kubectl(&[
-        "delete",
-        "pod",
-        "-n",
-        "argo",
-        "-l",
-        &label,
-        "--field-selector=status.phase=Running",
-        "--grace-period=0",
-        "--force",
-    ])?;
+    run.delete_running_pods(&fleet)?;
     let run = run.ended(&fleet).await?.well()?;
 
     assert_eq!(fleet.versions().await?, ["4.0.0"; 3]);

@@ -182,18 +182,7 @@ async fn a_step_that_is_killed_while_helm_waits_goes_on_where_it_was() -> Result
         Ok(fleet.revisions()?.last().is_some_and(|last| last.status == "pending-upgrade"))
     })
     .await?;
-    let label = format!("workflows.argoproj.io/workflow={}", run.name);
-    fleet.scene.kubectl(&[
-        "delete",
-        "pod",
-        "-n",
-        "argo",
-        "-l",
-        &label,
-        "--field-selector=status.phase=Running",
-        "--grace-period=0",
-        "--force",
-    ])?;
+    run.delete_running_pods(&fleet)?;
     let run = run.ended(&fleet).await?.well()?;
 
     assert_eq!(fleet.versions().await?, ["4.0.0"; 3], "{}", run.log());

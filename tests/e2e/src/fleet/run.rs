@@ -160,6 +160,25 @@ impl Run {
         }
     }
 
+    /// Deletes the run's step pods that run now, as a person in a hurry would. It is an error when there is none.
+    pub fn delete_running_pods(&self, fleet: &Fleet) -> Result<()> {
+        let label = format!("workflows.argoproj.io/workflow={}", self.name);
+        let running = "--field-selector=status.phase=Running";
+        let said = fleet.scene.kubectl(&[
+            "delete",
+            "pod",
+            "--namespace",
+            ARGO,
+            "--selector",
+            &label,
+            running,
+            "--grace-period=0",
+            "--force",
+        ])?;
+        ensure!(said.contains("deleted"), "the run {} had no running pod: {said}", self.name);
+        Ok(())
+    }
+
     /// Argo deletes pods soon after the workflow's end.
     async fn read_pods(&mut self, fleet: &Fleet) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(fleet.client(), ARGO);
