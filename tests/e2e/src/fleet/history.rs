@@ -53,17 +53,24 @@ impl Fleet {
 async fn watch(client: Client, mut version: String, started: Instant, moments: Arc<Mutex<Vec<Moment>>>) {
     let nodes = node_api(&client);
     loop {
-        let Ok(stream) = nodes.watch(&WatchParams::default(), &version).await else {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            continue;
-        };
-        let mut stream = stream.boxed();
-        // It ends after some minutes, and goes on from the last version.
-        while let Some(Ok(event)) = stream.next().await {
-            if let WatchEvent::Added(node) | WatchEvent::Modified(node) = event {
-                version = node.metadata.resource_version.clone().unwrap_or_default();
-                note(&moments, started, [NodeState::of(&node)]);
+        if let Ok(stream) = nodes.watch(&WatchParams::default(), &version).await {
+            let mut stream = stream.boxed();
+            while let Some(Ok(event)) = stream.next().await {
+                match event {
+                    WatchEvent::Added(node) | WatchEvent::Modified(node) => {
+                        version = node.metadata.resource_version.clone().unwrap_or_default();
+                        note(&moments, started, [NodeState::of(&node)]);
+                    }
+                    WatchEvent::Error(_) => break,
+                    _ => {}
+                }
             }
+        }
+        // It ends after some minutes. An API server that was started again knows nothing of versions before that.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if let Ok(listed) = nodes.list(&ListParams::default()).await {
+            version = listed.metadata.resource_version.unwrap_or_default();
+            note(&moments, started, listed.items.iter().map(NodeState::of));
         }
     }
 }

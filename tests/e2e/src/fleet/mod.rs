@@ -13,6 +13,7 @@ mod release;
 mod requests;
 mod reset;
 mod run;
+mod strike;
 mod verification;
 
 use anyhow::{Context as _, Result};
@@ -27,6 +28,7 @@ pub use nodes::{NodeState, Taint};
 pub use release::Revision;
 pub use requests::Requests;
 pub use run::{Finished, Run, StepPod};
+pub use strike::Frozen;
 pub use verification::VerificationPod;
 
 use crate::Scene;

@@ -117,6 +117,11 @@ impl Fleet {
         self.patch_node(node, &json!({"spec": {"unschedulable": true}})).await
     }
 
+    /// Uncordons a node, as a person would.
+    pub async fn uncordon(&self, node: &str) -> Result<()> {
+        self.patch_node(node, &json!({"spec": {"unschedulable": null}})).await
+    }
+
     /// Gives a node a taint, as a person would: `key=value:effect`.
     pub fn taint(&self, node: &str, taint: &str) -> Result<()> {
         self.scene.kubectl(&["taint", "nodes", node, taint]).map(drop)

@@ -257,4 +257,84 @@ pub const CLUSTER: &[Fault] = &[
         "refused by name; goes only by force",
         "drain::a_pod_that_nothing_creates_again_is_refused_by_name_and_goes_only_by_force",
     ),
+    fault(
+        "the kubelet of the node that runs the step is frozen while a wave installs",
+        "the step goes on; the run hears of its end when the kubelet is back",
+        "faults::in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "the kubelet of a node in a wave is killed while that node installs",
+        "waited for; no node is done twice",
+        "faults::in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "the API server is killed while a wave installs",
+        "every question is asked again; no node is done twice",
+        "faults::in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "the pod of a step and the workflow controller are killed while a wave is verified",
+        "the step is started again and goes on",
+        "faults::in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "the pod of a step, the API server and the workflow controller are killed in the same moment",
+        "the step is started again and goes on",
+        "faults::in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "the kubelet of a node is killed while it is verified",
+        "waited for",
+        "faults::in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "helm is killed in daemonset mode",
+        "no node is changed, all are given back",
+        "faults::a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_goes_on_where_a_dead_one_was",
+    ),
+    fault(
+        "`argo stop` while a wave installs",
+        "its nodes go back",
+        "faults::a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_goes_on_where_a_dead_one_was",
+    ),
+    fault(
+        "`argo terminate` while a wave installs, and a run that waits for the lock",
+        "that run takes the lock over and goes on where the dead one was",
+        "faults::a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_goes_on_where_a_dead_one_was",
+    ),
+    fault(
+        "the Workflow is deleted while a wave is verified",
+        "the next run goes on there; no node is done twice",
+        "faults::a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_goes_on_where_a_dead_one_was",
+    ),
+    fault(
+        "`argo terminate` while helm waits for its dispatcher",
+        "`recover` takes the wave back and releases the lock",
+        "faults::recover_puts_right_what_a_terminated_run_left",
+    ),
+    fault(
+        "a second run is submitted while one is at work",
+        "refused, and the holder is named",
+        "faults::a_living_run_keeps_its_lock_and_people_keep_their_say",
+    ),
+    fault(
+        "somebody makes a Helm revision by hand in mid-run",
+        "the run stops before its next wave; that revision stays",
+        "faults::a_living_run_keeps_its_lock_and_people_keep_their_say",
+    ),
+    fault(
+        "somebody uncordons a node that is being verified",
+        "it stays so, and the run says it",
+        "faults::a_living_run_keeps_its_lock_and_people_keep_their_say",
+    ),
+    fault(
+        "somebody cordons a node before its turn",
+        "it is cordoned afterwards too",
+        "faults::a_living_run_keeps_its_lock_and_people_keep_their_say",
+    ),
+    fault(
+        "`argo retry` of a run that has failed",
+        "refused with advice, nothing is touched",
+        "faults::a_living_run_keeps_its_lock_and_people_keep_their_say",
+    ),
 ];

@@ -1,0 +1,56 @@
+//! People and other runs that cross a run: a second submission, a Helm revision made by hand, cordons, a retry.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use klm_e2e::fleet::Kata;
+
+use super::{HOST, PAIRS, slow_fleet, submit, until_probed};
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn a_living_run_keeps_its_lock_and_people_keep_their_say() -> Result<()> {
+    let kata = Kata::daemonset("3.31.0");
+    let (fleet, before) = slow_fleet(&kata, "4.0.0").await?;
+    let mut run = submit(&fleet, "4.0.0", &[PAIRS]).await?;
+    run.until_status(&fleet, "worker-1", "upgrading").await?;
+    let refused = submit(&fleet, "4.0.0", &[]).await?;
+
+    // Not yet worked on, and in the middle of it.
+    fleet.cordon(HOST).await?;
+    until_probed(&mut run, &fleet, "worker-1").await?;
+    fleet.uncordon("worker-1").await?;
+    fleet.helm_kata("upgrade", &Kata::daemonset("4.0.0").set("updateStrategy.type=OnDelete").set("debug=true"))?;
+
+    let refused = refused.ended(&fleet).await?.badly()?;
+    let said = refused.messages().join("\n");
+    ensure!(said.contains(&run.name), "the holder is named: {said}");
+
+    let run = run.ended(&fleet).await?.badly()?;
+    let said = run.messages().join("\n");
+    ensure!(said.contains("somebody else made revision"), "{said}\n{}", run.log());
+    ensure!(run.log().contains("somebody uncordoned"), "{}", run.log());
+    assert_eq!(fleet.statuses().await?, ["completed", "completed", "rolled-back"]);
+    assert_eq!(fleet.versions().await?, ["4.0.0", "4.0.0", "3.31.0"]);
+    assert_eq!(fleet.installs().await?, [2, 2, 1]);
+    assert_eq!(fleet.user_values()?["debug"], true, "that revision stays");
+    ensure!(fleet.node(HOST).await?.cordoned, "whoever cordoned it uncordons it");
+    let opened = run.history.moments.iter().skip_while(|moment| {
+        moment.node.name != "worker-1" || moment.node.status() != "verifying" || moment.node.cordoned
+    });
+    ensure!(opened.clone().count() > 0, "{:?}", run.history.statuses("worker-1"));
+    for moment in opened.filter(|moment| moment.node.name == "worker-1") {
+        ensure!(!moment.node.cordoned, "worker-1 was cordoned again: {:?}", moment.node);
+    }
+
+    fleet.scene.argo(&["retry", "--namespace", "argo", &run.name])?;
+    let retried = fleet.scene.ended_workflow("argo", &run.name, Duration::from_secs(120)).await?;
+    let said: Vec<&str> = retried.steps.values().map(|step| step.message.as_str()).collect();
+    ensure!(retried.phase == "Failed" && said.join("\n").contains("submit again"), "{}: {said:?}", retried.phase);
+    assert_eq!(fleet.installs().await?, [2, 2, 1], "the retry touched nothing");
+
+    // What people did is undone by people.
+    fleet.uncordon(HOST).await?;
+    fleet.helm_kata("upgrade", &Kata::daemonset("4.0.0").set("updateStrategy.type=OnDelete"))?;
+    fleet.nothing_left(&before, &run).await
+}
