@@ -1,6 +1,9 @@
 //! Where the bed keeps things: built parts in the user's cache, a running cluster in its run folder.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 
 /// The checked-out repository that this crate was compiled in.
 pub fn workspace() -> PathBuf {
@@ -11,6 +14,22 @@ pub fn workspace() -> PathBuf {
 /// The folder of the bed's Go modules.
 pub fn modules() -> PathBuf {
     workspace().join("tests/bed")
+}
+
+/// Copies a folder and all that is in it. The copies have ordinary modes, wherever they come from: files in Go's cache are
+/// read-only, and copies must be possible to repair and to remove.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::write(&target, fs::read(entry.path())?)?;
+        }
+    }
+    Ok(())
 }
 
 /// What can be made again: built parts and images. Safe to delete while no cluster runs.

@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::recipe::{PARTS, Part, Program};
 use super::{Parts, folder};
-use crate::process;
+use crate::{paths, process};
 
 /// Builds what is missing of the parts that every cluster needs. `say` receives lines for a person to read.
 pub fn build(say: &dyn Fn(&str)) -> Result<Parts> {
@@ -100,7 +100,7 @@ fn repaired(part: &Part, copy: &str, scratch: &Path, out: &Path) -> Result<PathB
         fs::copy(part.sources().join(file), scratch.join(file))?;
     }
     let sources = scratch.join(copy);
-    copy_tree(&module, &sources)?;
+    paths::copy_tree(&module, &sources)?;
     let signals = sources.join("workflow/executor/osspecific");
     fs::copy(signals.join("signal_darwin.go"), signals.join("signal_linux.go"))?;
     let page = sources.join("ui/dist/app");
@@ -108,7 +108,7 @@ fn repaired(part: &Part, copy: &str, scratch: &Path, out: &Path) -> Result<PathB
     fs::write(page.join("index.html"), "The bed has no web interface.\n")?;
 
     let files = out.join("files");
-    copy_tree(&module.join("manifests"), &files.join("manifests"))?;
+    paths::copy_tree(&module.join("manifests"), &files.join("manifests"))?;
     fs::copy(module.join("api/jsonschema/schema.json"), files.join("schema.json"))?;
     Ok(scratch.to_owned())
 }
@@ -129,19 +129,4 @@ fn downloaded(pin: &Path, version: &str) -> Result<PathBuf> {
     )?;
     let told: serde_json::Value = serde_json::from_str(&told)?;
     told["Dir"].as_str().map(PathBuf::from).context("go named no folder for the module")
-}
-
-// Files in Go's cache are read-only; the copies get ordinary modes, so that they can be repaired and removed.
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
-        } else {
-            fs::write(&target, fs::read(entry.path())?)?;
-        }
-    }
-    Ok(())
 }

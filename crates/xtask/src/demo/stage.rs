@@ -1,6 +1,5 @@
 //! Where a demo plays: a cluster that is started for it and ended after it, or one that was there before.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -118,7 +117,7 @@ impl Stage {
     pub fn keep_logs(&self) {
         let Some(run) = &self.own else { return };
         let folder = paths::workspace().join("target/demo/log");
-        match copy(&run.path("log"), &folder) {
+        match paths::copy_tree(&run.path("log"), &folder) {
             Ok(()) => progress(&format!("logs of the cluster: {}", folder.display())),
             Err(error) => progress(&format!("cannot keep the logs: {error:#}")),
         }
@@ -211,15 +210,6 @@ fn typed(words: &[&str]) -> String {
 
 fn quoted(word: &str) -> String {
     if word.chars().any(|letter| " \\{}$*'\"".contains(letter)) { format!("'{word}'") } else { word.to_owned() }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

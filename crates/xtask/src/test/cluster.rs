@@ -1,12 +1,11 @@
 //! The suites against real clusters: each suite gets a fresh one, and several run at the same time.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use klm_bed::run::Run;
 use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
 
@@ -156,24 +155,17 @@ fn prefix(suite: &Suite) -> String {
 /// Copies the logs of the cluster's programs to where they outlive it.
 fn keep_logs(suite: &Suite, run: &Run) {
     let target = paths::workspace().join("target/e2e").join(&suite.name);
-    let copied = copy_files(&run.path("log"), &target);
+    let copied = paths::copy_tree(&run.path("log"), &target);
     match copied {
         Ok(()) => eprintln!("{}logs of the cluster: {}", prefix(suite), target.display()),
         Err(error) => eprintln!("{}cannot keep the logs: {error:#}", prefix(suite)),
     }
 }
 
-fn copy_files(from: &PathBuf, to: &PathBuf) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use clap::Parser as _;
 
     use super::*;
