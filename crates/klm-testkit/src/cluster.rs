@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) kill: Option<Kill>,
     pub(crate) writes: u64,
     pub(crate) incarnation: u64,
+    pub(crate) watch_breaks: u64,
+    pub(crate) watches_muted: bool,
     pub(crate) complaints: Vec<String>,
     reactions: Vec<(Method, String, Reaction)>,
 }
@@ -115,6 +117,8 @@ impl FakeCluster {
             kill: None,
             writes: 0,
             incarnation: 0,
+            watch_breaks: 0,
+            watches_muted: false,
             complaints: Vec::new(),
             reactions: Vec::new(),
         };
@@ -289,6 +293,21 @@ impl FakeCluster {
     /// Scripts a fault.
     pub fn inject(&self, fault: Fault) {
         self.inner.state().faults.push(fault);
+    }
+
+    /// Breaks the connection of every watch that is open.
+    pub fn break_watches(&self) {
+        self.inner.state().watch_breaks += 1;
+    }
+
+    /// From now on watches are open and say nothing.
+    pub fn mute_watches(&self) {
+        self.inner.state().watches_muted = true;
+    }
+
+    /// Forgets all changes so far, as etcd does after some minutes: a watch that begins earlier gets 410.
+    pub fn compact(&self) {
+        self.world(|world| world.store.compact());
     }
 
     /// Forgets all faults that are still scripted, and returns those that never struck as often as they were meant to.

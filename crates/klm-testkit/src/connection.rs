@@ -13,10 +13,12 @@ use kube::client::Body;
 use serde_json::json;
 use tower::{BoxError, Service};
 
+use crate::answer::{AnswerBody, Watching};
 use crate::api::authorize::Identity;
 use crate::api::call::Call;
 use crate::api::serve::{Body as Shape, Served, Unknown};
 use crate::api::status::Answer;
+use crate::api::watch::Watch;
 use crate::cluster::{Inner, State};
 use crate::fault::Effect;
 use crate::kill::When;
@@ -52,7 +54,7 @@ pub(crate) enum Trouble {
 
 /// What a request comes to.
 enum Fate {
-    Answered(Response<Full<Bytes>>),
+    Answered(Response<AnswerBody>),
     Broken,
     Never,
     Unknown(String),
@@ -69,7 +71,7 @@ impl Connection {
     }
 
     /// Serves one request whose body has arrived.
-    pub(crate) async fn serve(self, call: Call) -> Result<Response<Full<Bytes>>, Trouble> {
+    pub(crate) async fn serve(self, call: Call) -> Result<Response<AnswerBody>, Trouble> {
         if let Some(delay) = self.delay(&call) {
             tokio::time::sleep(delay).await;
         }
@@ -140,10 +142,21 @@ impl Connection {
                     state.react(call);
                 }
                 let lost = matches!(effect, Some(Effect::LoseAnswer));
-                let fate = if lost { Fate::Broken } else { Fate::Answered(response(answer)) };
+                let fate = match answer {
+                    _ if lost => Fate::Broken,
+                    Ok(Served { body: Shape::Watch(watch), .. }) => Fate::Answered(self.watching(&state, watch)),
+                    answer => Fate::Answered(response(answer)),
+                };
                 self.end(&mut state, kill, fate)
             }
         }
+    }
+
+    fn watching(&self, state: &State, watch: Watch) -> Response<AnswerBody> {
+        let watching = Watching::new(Arc::clone(&self.inner), self.incarnation, state.watch_breaks, watch);
+        let mut response = Response::new(AnswerBody::Watch(Box::new(watching)));
+        response.headers_mut().insert("content-type", ::http::HeaderValue::from_static("application/json"));
+        response
     }
 
     /// After the write, a kill takes the answer away.
@@ -161,26 +174,31 @@ fn strike(state: &mut State, call: &Call) -> Option<Effect> {
     faults.find_map(|fault| fault.strikes(call).then(|| fault.effect.clone()))
 }
 
-fn response(answer: Answer<Served>) -> Response<Full<Bytes>> {
+fn response(answer: Answer<Served>) -> Response<AnswerBody> {
     let (code, retry_after, kind, text) = match answer {
         Ok(Served { code, body: Shape::Json(value) }) => (code, None, "application/json", value.to_string()),
         Ok(Served { code, body: Shape::Text(text) }) => (code, None, "text/plain", text),
+        Ok(Served { body: Shape::Watch(_), .. }) => unreachable!("a watch has a body of its own"),
         Err(status) => (status.code, status.retry_after, "application/json", status.body.to_string()),
     };
     let mut builder = Response::builder().status(code).header("content-type", kind);
     if let Some(seconds) = retry_after {
         builder = builder.header("retry-after", seconds);
     }
-    builder.body(Full::new(Bytes::from(text))).expect("status and headers are valid")
+    builder.body(whole(text)).expect("status and headers are valid")
+}
+
+fn whole(text: String) -> AnswerBody {
+    AnswerBody::Whole(Full::new(Bytes::from(text)))
 }
 
 /// What a complaint looks like over HTTP, where a panic would reach nobody.
-pub(crate) fn complaint_response(complaint: &str) -> Response<Full<Bytes>> {
+pub(crate) fn complaint_response(complaint: &str) -> Response<AnswerBody> {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500, "message": complaint});
     Response::builder()
         .status(500)
         .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
+        .body(whole(body.to_string()))
         .expect("status and headers are valid")
 }
 
@@ -191,7 +209,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Service<Request<Body>> for Connection {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<AnswerBody>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

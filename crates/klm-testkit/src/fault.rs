@@ -29,13 +29,14 @@ pub struct Fault {
     method: Option<Method>,
     pattern: String,
     pub(crate) effect: Effect,
+    watches_only: bool,
     skip: usize,
     left: usize,
 }
 
 impl Fault {
     fn new(method: impl Into<Option<Method>>, pattern: &str, effect: Effect) -> Self {
-        Self { method: method.into(), pattern: pattern.to_owned(), effect, skip: 0, left: 1 }
+        Self { method: method.into(), pattern: pattern.to_owned(), effect, watches_only: false, skip: 0, left: 1 }
     }
 
     /// The server answers with this status and a plain message. `*` in the pattern stands for anything.
@@ -94,6 +95,13 @@ impl Fault {
         self.times(usize::MAX)
     }
 
+    /// Strikes watches only: a list of the same objects has the same path.
+    #[must_use]
+    pub fn of_watches(mut self) -> Self {
+        self.watches_only = true;
+        self
+    }
+
     /// Leaves the first requests that fit alone.
     #[must_use]
     pub fn after(mut self, requests: usize) -> Self {
@@ -103,7 +111,9 @@ impl Fault {
 
     /// Whether it strikes this request; counts down when the request fits.
     pub(crate) fn strikes(&mut self, call: &Call) -> bool {
-        let fits = self.method.as_ref().is_none_or(|method| *method == call.method) && glob(&self.pattern, &call.path);
+        let fits = self.method.as_ref().is_none_or(|method| *method == call.method)
+            && glob(&self.pattern, &call.path)
+            && (!self.watches_only || !call.parameter("watch").is_empty());
         if !fits || self.left == 0 {
             return false;
         }

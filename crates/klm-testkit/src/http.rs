@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use ::http::{Request, Response, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tower::BoxError;
 
+use crate::answer::AnswerBody;
 use crate::api::call::Call;
 use crate::cluster::FakeCluster;
 use crate::connection::{Connection, Trouble, complaint_response};
@@ -80,7 +81,7 @@ async fn answer(
     cluster: FakeCluster,
     incarnation: u64,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, BoxError> {
+) -> Result<Response<AnswerBody>, BoxError> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes().to_vec();
     let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

@@ -5,6 +5,7 @@
 #![allow(clippy::doc_markdown, reason = "Kubernetes' own words need no quoting")]
 #![expect(clippy::expect_used, reason = "a fake that is used wrongly must stop the test on the spot")]
 
+mod answer;
 pub mod api;
 mod cluster;
 mod connection;

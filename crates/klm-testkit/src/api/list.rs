@@ -27,12 +27,20 @@ pub struct ListOptions<'a> {
 
 /// The keys that the options select, in order.
 pub fn select(store: &Store, kind: &'static Kind, options: &ListOptions<'_>) -> Answer<Vec<Key>> {
-    let labels = LabelSelector::parse(options.labels)?;
-    let fields = FieldSelector::parse(kind, options.fields)?;
-    let in_scope = |key: &Key| options.namespace.is_empty() || key.namespace == options.namespace;
-    let chosen =
-        store.of(kind.plural).filter(|(key, object)| in_scope(key) && labels.matches(object) && fields.matches(object));
-    Ok(chosen.map(|(key, _)| key.clone()).collect())
+    let is_chosen = options.filter(kind)?;
+    Ok(store.of(kind.plural).filter(|(key, object)| is_chosen(key, object)).map(|(key, _)| key.clone()).collect())
+}
+
+impl ListOptions<'_> {
+    /// Whether an object is among them, as the objects of its kind are.
+    pub fn filter(&self, kind: &'static Kind) -> Answer<impl Fn(&Key, &Value) -> bool + use<>> {
+        let labels = LabelSelector::parse(self.labels)?;
+        let fields = FieldSelector::parse(kind, self.fields)?;
+        let namespace = self.namespace.to_owned();
+        Ok(move |key: &Key, object: &Value| {
+            (namespace.is_empty() || key.namespace == namespace) && labels.matches(object) && fields.matches(object)
+        })
+    }
 }
 
 /// The list as the server answers it.

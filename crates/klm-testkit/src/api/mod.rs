@@ -21,3 +21,4 @@ pub mod store;
 pub mod strategic;
 pub mod update;
 pub mod validate;
+pub mod watch;

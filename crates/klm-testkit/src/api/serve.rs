@@ -12,6 +12,7 @@ use super::patch::{self, PatchRequest};
 use super::status::{Answer, ApiStatus};
 use super::store::{Key, Store};
 use super::update::{self, Door};
+use super::watch::Watch;
 use super::{create, discovery, escalate, evict, object, review};
 
 /// A successful answer.
@@ -30,6 +31,8 @@ pub enum Body {
     Json(Value),
     /// A log.
     Text(String),
+    /// Changes as they come.
+    Watch(Watch),
 }
 
 /// Where pod logs come from.
@@ -51,17 +54,25 @@ pub fn serve(
         return Err(Unknown(format!("no such route: {} {}", call.method, call.path)));
     };
     let watches = !matches!(call.parameter("watch"), "" | "0" | "false");
-    if watches && !call.agent.starts_with("Helm/") {
-        return Err(Unknown(format!("watches are not served, poll instead: {} {}", call.method, call.path)));
-    }
     if let Some(asked) = authorize::attributes(call, &target)
         && let Err(refusal) = check(store, call, who, &asked)
     {
         return Ok(Err(refusal));
     }
-    if watches {
-        // Helm's own waits watch. The fake's helm polls, and asks for the watch once so that its right to it is needed.
+    // Helm's own waits watch. The fake's helm polls, and asks for the watch once so that its right to it is needed.
+    if watches && call.agent.starts_with("Helm/") {
         return Ok(Ok(Served { code: 200, body: Body::Text(String::new()) }));
+    }
+    if watches {
+        let Target::Collection { kind, namespace } = &target else {
+            return Err(Unknown(format!("a watch of what is no collection: {} {}", call.method, call.path)));
+        };
+        let options = options(call, namespace);
+        return match call.parameter("resourceVersion").parse() {
+            Ok(after) => Ok(Watch::new(kind, &options, after, call.parameter("timeoutSeconds"))
+                .map(|watch| Served { code: 200, body: Body::Watch(watch) })),
+            Err(_) => Err(Unknown(format!("a watch that doesn't say where to begin: {}", call.path))),
+        };
     }
     let granting = escalate::concerns(call, &target).then(|| escalate::subject(call, &target)).flatten();
     let before = granting.as_ref().and_then(|key| store.find(key).cloned());
@@ -125,13 +136,16 @@ fn not_allowed() -> ApiStatus {
 
 fn list_of(store: &Store, call: &Call, kind: &'static Kind, namespace: &str) -> Answer<Served> {
     let options = ListOptions {
-        namespace,
-        labels: call.parameter("labelSelector"),
-        fields: call.parameter("fieldSelector"),
         limit: call.parameter("limit").parse().ok(),
         after: call.parameter("continue"),
+        ..options(call, namespace)
     };
     list::list(store, kind, &options, list::wants_metadata_only(&call.accept)).map(ok)
+}
+
+fn options<'a>(call: &'a Call, namespace: &'a str) -> ListOptions<'a> {
+    let (labels, fields) = (call.parameter("labelSelector"), call.parameter("fieldSelector"));
+    ListOptions { namespace, labels, fields, ..ListOptions::default() }
 }
 
 fn post(store: &mut Store, call: &Call, who: &Identity, kind: &'static Kind, namespace: &str) -> Answer<Served> {
@@ -143,12 +157,7 @@ fn post(store: &mut Store, call: &Call, who: &Identity, kind: &'static Kind, nam
 }
 
 fn delete_all(store: &mut Store, call: &Call, kind: &'static Kind, namespace: &str) -> Answer<Served> {
-    let options = ListOptions {
-        namespace,
-        labels: call.parameter("labelSelector"),
-        fields: call.parameter("fieldSelector"),
-        ..ListOptions::default()
-    };
+    let options = options(call, namespace);
     let how = delete_options(call)?;
     let keys = list::select(store, kind, &options)?;
     let deleted: Vec<Value> = keys.iter().filter_map(|key| store.find(key).cloned()).collect();

@@ -1,6 +1,6 @@
 //! The objects, their resource versions and uids.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -47,7 +47,13 @@ pub struct Store {
     pub(crate) frozen_budgets: BTreeSet<String>,
     /// Who applied which leaf of which object, for server-side apply.
     pub(crate) appliers: BTreeMap<String, BTreeMap<String, String>>,
+    /// Every change since [`Self::compacted`]: its revision, where, and what was there before.
+    history: VecDeque<(u64, Key, Option<Value>)>,
+    compacted: u64,
 }
+
+/// Changes that are remembered for watches.
+const HISTORY: usize = 20_000;
 
 impl Store {
     /// An empty store at a point in time.
@@ -61,6 +67,8 @@ impl Store {
             seeded: BTreeSet::new(),
             frozen_budgets: BTreeSet::new(),
             appliers: BTreeMap::new(),
+            history: VecDeque::new(),
+            compacted: 0,
         }
     }
 
@@ -170,7 +178,8 @@ impl Store {
         }
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.objects.insert(key, object);
+        let before = self.objects.insert(key.clone(), object);
+        self.remember(key, before);
         true
     }
 
@@ -189,7 +198,36 @@ impl Store {
         self.revision += 1;
         self.gone.insert(object::uid(&object).to_owned());
         self.appliers.remove(object::uid(&object));
+        self.remember(key.clone(), Some(object.clone()));
         Some(object)
+    }
+
+    fn remember(&mut self, key: Key, before: Option<Value>) {
+        self.history.push_back((self.revision, key, before));
+        if self.history.len() > HISTORY
+            && let Some((oldest, ..)) = self.history.pop_front()
+        {
+            self.compacted = oldest;
+        }
+    }
+
+    /// Forgets every change so far, as etcd does after some minutes.
+    pub fn compact(&mut self) {
+        self.history.clear();
+        self.compacted = self.revision;
+    }
+
+    /// What has changed after a revision, each object once, with what it was then; nothing when that is forgotten.
+    pub fn since(&self, revision: u64) -> Option<BTreeMap<&Key, Option<&Value>>> {
+        if revision < self.compacted {
+            return None;
+        }
+        let mut changed = BTreeMap::new();
+        let first = self.history.partition_point(|(at, ..)| *at <= revision);
+        for (_, key, before) in self.history.range(first..) {
+            changed.entry(key).or_insert(before.as_ref());
+        }
+        Some(changed)
     }
 }
 
