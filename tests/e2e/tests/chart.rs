@@ -259,7 +259,7 @@ async fn helm_test_passes_and_names_a_right_that_was_taken_away() {
     scene.kubectl(&["patch", &role, "--type", "json", "--patch", &patch]).unwrap();
     let (well, said) = test();
     assert!(!well, "{said}");
-    let wanted = "the step's service account may not get, list, patch nodes in the whole cluster";
+    let wanted = "the step's service account may not get, list, watch, patch nodes in the whole cluster";
     assert!(said.contains(wanted), "{said}");
     // The test's pod isn't the release's: Helm deletes it, well or not.
     let pods = json(&scene, &["get", "pods", "--namespace", "argo"]);

@@ -7,6 +7,7 @@ mod lean;
 mod nodes;
 mod rehearse;
 mod request;
+mod view;
 
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
+pub use view::View;
 
 /// The way to the API server.
 #[derive(Clone)]
@@ -116,6 +118,16 @@ impl Cluster {
         query: &Query,
         keep: impl FnMut(K) -> Option<T>,
     ) -> Result<Vec<T>, ApiError> {
+        Ok(self.list_at(namespace, query, keep).await?.0)
+    }
+
+    /// The same, and the version that a watch goes on from.
+    pub(super) async fn list_at<K: Kind, T>(
+        &self,
+        namespace: Option<&str>,
+        query: &Query,
+        keep: impl FnMut(K) -> Option<T>,
+    ) -> Result<(Vec<T>, String), ApiError> {
         self.list_as::<K, K, T>(namespace, query, keep).await
     }
 
@@ -127,7 +139,7 @@ impl Cluster {
         mut keep: impl FnMut(PodFacts, Value) -> Option<T>,
     ) -> Result<Vec<T>, ApiError> {
         let keep = |pod: Value| keep(PodFacts::from_json(&pod), pod);
-        self.list_as::<Pod, Value, T>(namespace, query, keep).await
+        Ok(self.list_as::<Pod, Value, T>(namespace, query, keep).await?.0)
     }
 
     /// One pod's facts.
@@ -143,7 +155,7 @@ impl Cluster {
         namespace: Option<&str>,
         query: &Query,
         mut keep: impl FnMut(V) -> Option<T>,
-    ) -> Result<Vec<T>, ApiError> {
+    ) -> Result<(Vec<T>, String), ApiError> {
         let mut kept = Vec::new();
         let mut next = None;
         let mut restarted = false;
@@ -153,7 +165,7 @@ impl Cluster {
                     kept.extend(page.items.unwrap_or_default().into_iter().filter_map(&mut keep));
                     next = page.metadata.next.filter(|token| !token.is_empty());
                     if next.is_none() {
-                        return Ok(kept);
+                        return Ok((kept, page.metadata.version));
                     }
                 }
                 // The list took so long that its snapshot is gone: begin again, once.

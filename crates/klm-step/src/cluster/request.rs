@@ -3,9 +3,10 @@
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::stream::LocalBoxStream;
 use http::Request;
 use http_body_util::BodyExt as _;
-use kube::api::ListParams;
+use kube::api::{ListParams, WatchEvent};
 use kube::client::Body;
 use kube::core::Status;
 use serde::Deserialize;
@@ -46,7 +47,12 @@ pub(super) struct Page<K> {
 pub(super) struct PageMeta {
     #[serde(default, rename = "continue")]
     pub next: Option<String>,
+    #[serde(default, rename = "resourceVersion")]
+    pub version: String,
 }
+
+/// A watch, as it comes.
+pub(super) type Events<K> = LocalBoxStream<'static, Result<WatchEvent<K>, kube::Error>>;
 
 type Built = Result<Request<Vec<u8>>, kube::core::request::Error>;
 
@@ -99,15 +105,42 @@ impl Cluster {
 
     async fn ask_bytes(&self, action: &impl Fn() -> String, request: Built) -> Result<Vec<u8>, ApiError> {
         let request = request.map_err(|error| malformed(action(), &error))?;
+        self.repeated(action, async || self.send_once(request.clone()).await).await
+    }
+
+    /// Begins a watch. It may end or break whenever it likes; that is for whoever reads the events.
+    pub(super) async fn events<K: Kind + Clone + 'static>(
+        &self,
+        action: impl Fn() -> String,
+        request: Built,
+    ) -> Result<Events<K>, ApiError> {
+        let request = request.map_err(|error| malformed(action(), &error))?;
+        self.repeated(&action, async || {
+            match timeout(ANSWER_WITHIN, self.client.request_events(request.clone())).await {
+                Ok(Ok(events)) => Ok(Box::pin(events) as Events<K>),
+                Ok(Err(kube::Error::Api(status))) => Err(Cause::Status(status)),
+                Ok(Err(error)) => Err(unreachable(&error)),
+                Err(_) => Err(no_answer()),
+            }
+        })
+        .await
+    }
+
+    /// Tries until there is an answer for good.
+    async fn repeated<T>(
+        &self,
+        action: &impl Fn() -> String,
+        once: impl AsyncFn() -> Result<T, Cause>,
+    ) -> Result<T, ApiError> {
         let until = Instant::now() + REPEAT_FOR;
         let mut pause = FIRST_PAUSE;
         loop {
-            let cause = match self.send_once(request.clone()).await {
-                Ok(bytes) => return Ok(bytes),
+            let cause = match once().await {
+                Ok(answer) => return Ok(answer),
                 Err(cause) => cause,
             };
             if matches!(cause, Cause::Unreachable(_)) {
-                *self.lost() = Some(Instant::now());
+                self.has_lost_the_server();
             }
             let may_pass = cause.may_pass() || (cause.denies_rights() && self.may_just_have_started());
             let wait = cause.retry_after().unwrap_or(pause);
@@ -118,6 +151,11 @@ impl Cluster {
             sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// The way to the server broke: it may be another one, just started, that answers next.
+    pub(super) fn has_lost_the_server(&self) {
+        *self.lost() = Some(Instant::now());
     }
 
     fn may_just_have_started(&self) -> bool {
@@ -141,11 +179,12 @@ impl Cluster {
                 Err(Cause::Status(Box::new(status(code.as_u16(), &bytes))))
             }
         };
-        match timeout(ANSWER_WITHIN, exchange).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Cause::Unreachable(format!("no answer within {}s", ANSWER_WITHIN.as_secs()))),
-        }
+        timeout(ANSWER_WITHIN, exchange).await.unwrap_or_else(|_| Err(no_answer()))
     }
+}
+
+fn no_answer() -> Cause {
+    Cause::Unreachable(format!("no answer within {}s", ANSWER_WITHIN.as_secs()))
 }
 
 /// The server's own explanation, or as much of one as a proxy in between gives.

@@ -11,30 +11,31 @@ use klm_core::node::{NodeFacts, Readiness};
 use klm_core::phase::NodePhase;
 use klm_core::proof::{self, DaemonSetFacts, Expected, KataPod, Proof};
 use semver::Version;
+use tokio::time::Instant;
 
 use super::context::{Aim, Run};
 use super::each::each;
 use super::record;
 use super::wave::{Turn, Wave};
-use crate::cluster::{Dependents, Note, Only, Query};
+use crate::cluster::{Dependents, LeanNode, Note, Only, Query, View};
 use crate::observe;
 use crate::wait::{Seen, Wait, Waited, poll};
 
-/// Time between two looks at a wave.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// Time between two looks at the controller.
+const ASK_EVERY: Duration = Duration::from_secs(3);
+
+/// Time between two looks at a wave, which cost no request: watches keep it up to date.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The controller needs a moment to see a new template; a pod that is deleted before would come back as it was.
 const TEMPLATE_SEEN_WITHIN: Duration = Duration::from_secs(120);
-
-/// Looks between two lists of pods while no label is up: enough to see a pod that can't start.
-const LOOKS_PER_POD_LIST: usize = 5;
 
 impl Run<'_> {
     /// Deletes the nodes' pods and waits until the new ones are proven. The release is there already.
     pub async fn roll(&self, wave: &mut Wave, aim: Aim) -> anyhow::Result<()> {
         let daemonset = self.current_daemonset().await?;
         wave.look_again(self).await?;
-        let pods = self.kata_pods(&wave.going, None).await?;
+        let mut pods = self.kata_pods(&wave.going).await?;
         let by_node = by_node(&pods);
         wave.turn(self, async |node| {
             let own = by_node.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
@@ -42,13 +43,13 @@ impl Run<'_> {
         })
         .await?;
         let version = self.version(aim)?;
-        self.await_pods(wave, &daemonset, &version, aim).await
+        self.await_pods(wave, &mut pods, &daemonset, &version, aim).await
     }
 
     /// kata-deploy's `DaemonSet`, once its controller has seen it as it is.
     async fn current_daemonset(&self) -> anyhow::Result<DaemonSetFacts> {
         let name = self.base_name();
-        let wait = Wait::new(format!("the controller to see daemonset `{name}`"), LOOK_EVERY, TEMPLATE_SEEN_WITHIN);
+        let wait = Wait::new(format!("the controller to see daemonset `{name}`"), ASK_EVERY, TEMPLATE_SEEN_WITHIN);
         let waited = poll(self.world, &wait, async || {
             let found = self.world.cluster.get::<DaemonSet>(Some(&self.release.namespace), &name).await?;
             let found = found.with_context(|| format!("there is no daemonset `{}/{name}`", self.release.namespace))?;
@@ -107,10 +108,11 @@ impl Run<'_> {
             .await
     }
 
-    /// Waits for all of the wave together: one list of nodes per look, and one of pods when it can tell something.
+    /// Waits for all of the wave together.
     async fn await_pods(
         &self,
         wave: &mut Wave,
+        pods: &mut View<Pod, KataPod>,
         daemonset: &DaemonSetFacts,
         version: &Version,
         aim: Aim,
@@ -119,14 +121,19 @@ impl Run<'_> {
         let wait = Wait::new("the new kata-deploy pods", LOOK_EVERY, self.patience(aim));
         let mut arrived = Vec::new();
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
-        let mut looks = 0;
+        let mut nodes = self.nodes_in_flight(aim).await?;
         let waited = poll(self.world, &wait, async || {
-            self.refresh(wave, aim).await?;
-            let tells = wave.going.iter().any(NodeFacts::serves_kata) || looks % LOOKS_PER_POD_LIST == 0;
-            looks += 1;
-            if tells {
-                let pods = self.kata_pods(&wave.going, Some(daemonset)).await?;
-                let by_node = by_node(&pods);
+            let mut changed = nodes.follow().await?;
+            changed |= pods.follow().await?;
+            if Instant::now() >= wait.deadline {
+                // No node fails because of what a watch hasn't told.
+                nodes.list_again().await?;
+                pods.list_again().await?;
+                changed = true;
+            }
+            if changed {
+                self.refresh(wave, nodes.objects()).await?;
+                let by_node = by_node(pods);
                 let turns = std::mem::take(&mut wave.going).into_iter().filter_map(|node| {
                     let own = by_node.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
                     let old = record::ours(&node, &self.id).ok().and_then(|journal| journal.old_pod);
@@ -173,12 +180,15 @@ impl Run<'_> {
         }
     }
 
-    /// The wave's nodes as they are now.
-    pub(super) async fn refresh(&self, wave: &mut Wave, aim: Aim) -> anyhow::Result<()> {
+    /// The nodes that this run changes right now.
+    pub(super) async fn nodes_in_flight(&self, aim: Aim) -> anyhow::Result<View<LeanNode, NodeFacts>> {
         let status = if aim == Aim::Target { NodePhase::Upgrading } else { NodePhase::RollingBack };
         let query = Query::labels(format!("{RUN_LABEL}={},{STATUS}={status}", self.id.uid));
-        let mut now: BTreeMap<String, NodeFacts> =
-            self.world.cluster.nodes(&query).await?.into_iter().map(|node| (node.name.to_string(), node)).collect();
+        Ok(View::open(&self.world.cluster, None, query, |node| observe::node(&node)).await?)
+    }
+
+    /// The wave's nodes as they are now.
+    pub(super) async fn refresh(&self, wave: &mut Wave, now: &BTreeMap<String, NodeFacts>) -> anyhow::Result<()> {
         let turns = each(std::mem::take(&mut wave.going), async |before| {
             if let Some(node) = now.get(before.name.as_str()).filter(|node| node.uid == before.uid) {
                 return Ok(Turn::On(Box::new(node.clone())));
@@ -192,9 +202,7 @@ impl Run<'_> {
                 None => Turn::Gone(before.name),
             })
         });
-        let turns = turns.await?;
-        now.clear();
-        wave.take_in(self, turns).await
+        wave.take_in(self, turns.await?).await
     }
 
     /// Says on each proven node that it is; a node on its way back is verified first.
@@ -218,22 +226,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// kata-deploy's pods. For one node the API server picks them; for more, those of the current template.
-    async fn kata_pods(&self, nodes: &[NodeFacts], of: Option<&DaemonSetFacts>) -> anyhow::Result<Vec<KataPod>> {
-        let name = self.base_name();
-        let query = match (nodes, of) {
-            ([node], _) => Query::labels(format!("name={name}")).and_fields(format!("spec.nodeName={}", node.name)),
-            (_, Some(of)) => Query::labels(format!("name={name},pod-template-generation={}", of.template_generation)),
-            (_, None) => Query::labels(format!("name={name}")),
+    /// kata-deploy's pods. For one node the API server picks them; for more it can't, and they are listed once, all.
+    async fn kata_pods(&self, nodes: &[NodeFacts]) -> anyhow::Result<View<Pod, KataPod>> {
+        let query = Query::labels(format!("name={}", self.base_name()));
+        let query = match nodes {
+            [node] => query.and_fields(format!("spec.nodeName={}", node.name)),
+            _ => query,
         };
         let namespace = Some(self.release.namespace.as_str());
-        Ok(self.world.cluster.list(namespace, &query, |pod: Pod| observe::kata_pod(&pod)).await?)
+        Ok(View::open(&self.world.cluster, namespace, query, |pod| observe::kata_pod(&pod)).await?)
     }
 }
 
-fn by_node(pods: &[KataPod]) -> BTreeMap<&str, Vec<&KataPod>> {
+fn by_node(pods: &View<Pod, KataPod>) -> BTreeMap<&str, Vec<&KataPod>> {
     let mut by_node: BTreeMap<&str, Vec<&KataPod>> = BTreeMap::new();
-    for pod in pods {
+    for pod in pods.objects().values() {
         by_node.entry(pod.node.as_str()).or_default().push(pod);
     }
     by_node

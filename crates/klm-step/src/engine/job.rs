@@ -15,18 +15,18 @@ use semver::Version;
 use tokio::time::{Instant, timeout_at};
 
 use super::context::{Aim, Run};
-use super::daemonset::{ready, still};
+use super::daemonset::{LOOK_EVERY, ready, still};
 use super::record;
 use super::release::Unmoved;
 use super::wave::{Turn, Wave};
-use crate::cluster::{Dependents, Note, Only, Query};
+use crate::cluster::{ApiError, Dependents, LeanNode, Note, Only, Query, View};
 use crate::exit::{NodeFailure, StepError};
 use crate::helm::{HelmError, Trouble};
 use crate::observe;
 use crate::wait::{Seen, Wait, poll};
 
-/// Time between two looks at a wave.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Time between two looks at what is being deleted.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// Old Jobs are gone within this; a foreground deletion waits for their pods.
 const CLEARED_WITHIN: Duration = Duration::from_secs(300);
@@ -90,7 +90,7 @@ impl Run<'_> {
         })
         .await?;
         let Some(command) = self.wave_command(wave, aim, what, &history).await? else { return Ok(Vec::new()) };
-        let mut dispatched = Dispatched::default();
+        let mut dispatched = Dispatched::new(self.watches(aim).await?);
         let helm = self.helm_and_looks(&command, wave, arrived, &mut dispatched, aim).await?;
         self.conclude(wave, arrived, &mut dispatched, helm, aim).await
     }
@@ -153,7 +153,12 @@ impl Run<'_> {
         let gave_up =
             helm.as_ref().is_err_and(|error| error.trouble == Trouble::Hook && error.said.contains("deadline"));
         let last_look = Instant::now() + LAST_LOOKS;
+        // What helm's end means has not been judged yet, whether anything else has changed or not.
+        dispatched.watches.list_again().await?;
         poll(self.world, &wait, async || {
+            if gave_up && Instant::now() >= last_look || Instant::now() >= wait.deadline {
+                dispatched.watches.list_again().await?;
+            }
             self.look(wave, arrived, dispatched, aim).await?;
             let over = wave.going.is_empty() || (gave_up && Instant::now() >= last_look);
             Ok(if over { Seen::Done(()) } else { Seen::NotYet(still(&wave.going, &dispatched.seen)) })
@@ -178,17 +183,19 @@ impl Run<'_> {
         dispatched: &mut Dispatched,
         aim: Aim,
     ) -> anyhow::Result<()> {
-        self.look_at_jobs(dispatched).await?;
-        if dispatched.uid.is_some() && !dispatched.knows_image {
-            let all = self.world.helm.all_values(&self.release, None).await?;
-            dispatched.image = release::image(&all, &self.version(aim)?.to_string());
-            dispatched.knows_image = true;
+        if !dispatched.watches.follow().await? {
+            return Ok(());
         }
-        self.refresh(wave, aim).await?;
-        let version = self.version(aim)?;
+        let mut judged = self.judge_all(wave, dispatched, aim).await?;
+        if judged.iter().any(|(_, proof)| is_bad(proof)) {
+            // Two watches don't tell in the order in which things happened: a Job that is complete may be seen before
+            // the label that it has set.
+            dispatched.watches.list_again().await?;
+            judged = self.judge_all(wave, dispatched, aim).await?;
+        }
         let mut turns = Vec::new();
-        for node in std::mem::take(&mut wave.going) {
-            match dispatched.judge(&node, &version, self.suffix()) {
+        for (node, proof) in judged {
+            match proof {
                 Proof::Proven => arrived.push(node),
                 Proof::Waiting(why) => {
                     dispatched.seen.insert(node.name.to_string(), why);
@@ -198,27 +205,41 @@ impl Run<'_> {
                 Proof::Failed(why) => turns.push(Turn::Fails(Box::new(node), why)),
             }
         }
+        wave.going.clear();
         self.explain(&turns).await;
         wave.take_in(self, turns).await?;
         self.mark_proven(arrived, wave, aim).await
     }
 
-    async fn look_at_jobs(&self, dispatched: &mut Dispatched) -> anyhow::Result<()> {
-        let namespace = Some(self.release.namespace.as_str());
-        let found = self.world.cluster.get::<Job>(namespace, &self.dispatcher_name()).await?;
-        match found.as_ref().and_then(observe::dispatcher) {
-            Some((uid, end)) => {
-                dispatched.ended = end.is_some();
-                dispatched.uid = Some(uid);
-            }
-            // Its time to live is over, or somebody deleted it.
-            None => dispatched.ended = dispatched.uid.is_some() || dispatched.helm_ended,
+    /// What the watches say of each node that is on its way.
+    async fn judge_all(
+        &self,
+        wave: &mut Wave,
+        dispatched: &mut Dispatched,
+        aim: Aim,
+    ) -> anyhow::Result<Vec<(NodeFacts, Proof)>> {
+        dispatched.take_in_jobs();
+        if dispatched.uid.is_some() && !dispatched.knows_image {
+            let all = self.world.helm.all_values(&self.release, None).await?;
+            dispatched.image = release::image(&all, &self.version(aim)?.to_string());
+            dispatched.knows_image = true;
         }
-        let jobs = self.world.cluster.list(namespace, &self.node_jobs(), |job: Job| observe::node_job(&job)).await?;
-        // One that vanished before its end has none; one that vanished after it has done its work.
-        dispatched.jobs.retain(|_, job| job.end.is_some());
-        dispatched.jobs.extend(jobs.into_iter().map(|job| (job.uid.clone(), job)));
-        Ok(())
+        self.refresh(wave, dispatched.watches.nodes.objects()).await?;
+        let version = self.version(aim)?;
+        let judged = |node: &NodeFacts| (node.clone(), dispatched.judge(node, &version, self.suffix()));
+        Ok(wave.going.iter().map(judged).collect())
+    }
+
+    /// What a dispatch is judged by, from before it begins.
+    async fn watches(&self, aim: Aim) -> anyhow::Result<Watches> {
+        let cluster = &self.world.cluster;
+        let namespace = Some(self.release.namespace.as_str());
+        let dispatcher = Query::fields(format!("metadata.name={}", self.dispatcher_name()));
+        Ok(Watches {
+            dispatcher: View::open(cluster, namespace, dispatcher, |job| observe::dispatcher(&job)).await?,
+            jobs: View::open(cluster, namespace, self.node_jobs(), |job| observe::node_job(&job)).await?,
+            nodes: self.nodes_in_flight(aim).await?,
+        })
     }
 
     /// Takes every Job of an earlier dispatch away: some dispatchers adopt a finished one and report its success as
@@ -226,7 +247,7 @@ impl Run<'_> {
     async fn clear_jobs(&self) -> anyhow::Result<()> {
         let namespace = Some(self.release.namespace.as_str());
         let cluster = &self.world.cluster;
-        let wait = Wait::new("Jobs of an earlier dispatch to be gone", LOOK_EVERY, CLEARED_WITHIN);
+        let wait = Wait::new("Jobs of an earlier dispatch to be gone", ASK_EVERY, CLEARED_WITHIN);
         let mut asked = std::collections::BTreeSet::new();
         let waited = poll(self.world, &wait, async || {
             let uid_of = |job: &Job| Some((job.metadata.name.clone()?, job.metadata.uid.clone()?));
@@ -267,9 +288,34 @@ impl Wave {
     }
 }
 
+/// What a dispatch is judged by.
+struct Watches {
+    dispatcher: View<Job, (String, Option<JobEnd>)>,
+    jobs: View<Job, NodeJob>,
+    nodes: View<LeanNode, NodeFacts>,
+}
+
+impl Watches {
+    /// Says whether anything has changed. Jobs first: a label that is set after a Job's end is then not missed.
+    async fn follow(&mut self) -> Result<bool, ApiError> {
+        Ok(self.dispatcher.follow().await? | self.jobs.follow().await? | self.nodes.follow().await?)
+    }
+
+    async fn list_again(&mut self) -> Result<(), ApiError> {
+        self.dispatcher.list_again().await?;
+        self.jobs.list_again().await?;
+        self.nodes.list_again().await
+    }
+}
+
+/// Whether a node has no chance any more: that must not rest on what a watch may not have told yet.
+const fn is_bad(proof: &Proof) -> bool {
+    matches!(proof, Proof::Again(_) | Proof::Failed(_))
+}
+
 /// What has been seen of one dispatch. Jobs stay here when their time to live is over.
-#[derive(Default)]
 struct Dispatched {
+    watches: Watches,
     uid: Option<String>,
     ended: bool,
     helm_ended: bool,
@@ -282,6 +328,35 @@ struct Dispatched {
 }
 
 impl Dispatched {
+    const fn new(watches: Watches) -> Self {
+        Self {
+            watches,
+            uid: None,
+            ended: false,
+            helm_ended: false,
+            helm_said: None,
+            image: None,
+            knows_image: false,
+            jobs: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            again: Vec::new(),
+        }
+    }
+
+    fn take_in_jobs(&mut self) {
+        match self.watches.dispatcher.objects().values().next() {
+            Some((uid, end)) => {
+                self.ended = end.is_some();
+                self.uid = Some(uid.clone());
+            }
+            // Its time to live is over, or somebody deleted it.
+            None => self.ended = self.uid.is_some() || self.helm_ended,
+        }
+        // One that vanished before its end has none; one that vanished after it has done its work.
+        self.jobs.retain(|_, job| job.end.is_some());
+        self.jobs.extend(self.watches.jobs.objects().values().map(|job| (job.uid.clone(), job.clone())));
+    }
+
     fn judge(&self, node: &NodeFacts, version: &Version, suffix: Option<&str>) -> Proof {
         let Some(dispatcher) = &self.uid else {
             return if self.helm_ended {

@@ -1,4 +1,4 @@
-//! Verification pods: one per node, all at once, watched by one list; logs, events and exit code go into the log.
+//! Verification pods: one per node, all at once, followed by one watch; logs, events and exit code go into the log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,15 +12,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::context::{Aim, Run};
-use super::daemonset::still;
+use super::daemonset::{LOOK_EVERY, still};
 use super::each::each;
 use super::record;
 use super::wave::{Turn, Wave};
-use crate::cluster::{Dependents, Note, Only, Query};
+use crate::cluster::{Dependents, Note, Only, Query, View};
 use crate::wait::{Seen, Wait, poll};
-
-/// Time between two looks at the wave's pods.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// Looks go on for this long after the pods' own limit, for the kubelet to say how they ended.
 const GRACE: Duration = Duration::from_secs(30);
@@ -124,8 +121,14 @@ impl Run<'_> {
         let mut open = probes;
         let mut passed = Vec::new();
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        let mut pods = self.pods_of_run().await?;
         poll(self.world, &wait, async || {
-            let pods = self.pods_of_run().await?;
+            pods.follow().await?;
+            if began.elapsed() > limit + GRACE {
+                // No node fails because of what a watch hasn't told.
+                pods.list_again().await?;
+            }
+            let pods = pods.objects();
             let mut ended = Vec::new();
             for probe in std::mem::take(&mut open) {
                 let pod = pods.get(&probe.name);
@@ -195,12 +198,12 @@ impl Run<'_> {
         Ok(turn)
     }
 
-    /// This run's verification pods by name.
-    async fn pods_of_run(&self) -> anyhow::Result<BTreeMap<String, PodFacts>> {
+    /// This run's verification pods.
+    async fn pods_of_run(&self) -> anyhow::Result<View<Pod, PodFacts>> {
         let query = Query::labels(format!("{RUN_LABEL}={}", self.id.uid));
         let namespace = Some(self.settings.verification_namespace.as_str());
-        let pods = self.world.cluster.pods(namespace, &query, |pod, _| Some((pod.name.clone(), pod))).await?;
-        Ok(pods.into_iter().collect())
+        let facts = |pod: Pod| serde_json::to_value(pod).ok().map(|pod| PodFacts::from_json(&pod));
+        Ok(View::open(&self.world.cluster, namespace, query, facts).await?)
     }
 
     /// Takes away what killed steps left: every verification pod of this release, of whichever run.

@@ -20,3 +20,4 @@ mod midrun;
 mod outside;
 mod page;
 mod rights;
+mod watches;

@@ -92,7 +92,7 @@ async fn a_missing_right_is_named_with_its_rule() {
     for rule in
         verbs.filter(|rule| rule["resources"] == json!(["nodes"]) || rule["resources"] == json!(["pods/eviction"]))
     {
-        rule["verbs"] = json!(["get", "list"]);
+        rule["verbs"] = json!(["get", "list", "watch"]);
     }
     let poor = cluster.with_rules(&rules, "flows", "kata-lifecycle-manager");
     let said = refusals(run(&args("4.0.0", &["--drain-enabled", "true"]), &bare_world(&poor, &helm)).await);

@@ -41,7 +41,7 @@ async fn missing_rights_and_wrong_defaults_are_named_together() {
     let Command::Preflight(args) = command(&line) else { panic!("{line:?}") };
     let said = refusals(run(&args, &bare_world(&poor, &helm)).await);
     for part in [
-        "may not get, list, patch nodes",
+        "may not get, list, watch, patch nodes",
         "`a in` is not a label selector",
         "must be `Pod` of `v1`",
         "create pods/eviction",

@@ -88,6 +88,21 @@ pub const UNIT: &[Fault] = &[
         "job::a_node_that_fails_in_the_second_wave_goes_back_alone",
     ),
     fault(
+        "watches break, end, or begin at what the API server has forgotten, in both modes",
+        "they go on where they were, or from a new list; nothing fails",
+        "watches::a_wave_survives_whatever_becomes_of_its_watches",
+    ),
+    fault(
+        "the API server is away for a minute in the middle of a wave",
+        "waited for",
+        "watches::a_wave_survives_an_api_server_that_restarts",
+    ),
+    fault(
+        "a watch is open and never says anything again",
+        "no node fails: what it last said isn't relied on",
+        "watches::no_node_fails_because_a_watch_fell_silent",
+    ),
+    fault(
         "a dispatcher dies while its Jobs go on",
         "nothing goes back; the release is good and has the user's values",
         "failures::a_dispatcher_that_died_leaves_a_good_release_with_the_users_values",
