@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use klm_core::plan::Mode;
 
 use crate::record::Alone;
-use crate::scenario::Mode;
 use crate::stage::{ORIGIN, Stage, TARGET};
 
 /// What a user would do: `RollingUpdate` with `maxUnavailable`, or one upgrade with `job.parallelism`. Afterwards every

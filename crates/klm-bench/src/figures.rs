@@ -1,8 +1,9 @@
 //! Numbers against their targets. Where time is meant, a figure is a ratio within one benchmark or an overhead that Argo's
 //! own pace dominates: nothing here is asserted by a test, because machines differ.
 
+use klm_core::plan::Mode;
+
 use crate::record::{Alone, Record, Run};
-use crate::scenario::Mode;
 use crate::sizes::limit;
 
 /// One number.

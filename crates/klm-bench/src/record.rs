@@ -1,9 +1,9 @@
 //! All numbers of a benchmark, as they are stored: docs/performance.json is one of these.
 
+use klm_core::plan::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::requests::Counts;
-use crate::scenario::Mode;
 use crate::timeline::Timeline;
 
 /// A benchmark.

@@ -2,27 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-/// How kata-deploy installs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// A resident pod on every node.
-    Daemonset,
-    /// Short Jobs, started by a dispatcher.
-    Job,
-}
-
-impl Mode {
-    /// The contract's word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Daemonset => "daemonset",
-            Self::Job => "job",
-        }
-    }
-}
+use klm_core::plan::Mode;
 
 /// A cluster with this many simulated nodes, and what happens on it.
 #[derive(Clone, Debug, PartialEq)]

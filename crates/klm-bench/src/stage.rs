@@ -12,13 +12,13 @@ use klm_bed::images::Programs;
 use klm_bed::process;
 use klm_bed::wait::{Seen, Wait};
 use klm_bed::{Cluster, Options, paths};
+use klm_core::plan::Mode;
 use klm_standin::injection::{Injection, Pace};
 use klm_standin::{setup, truth};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client};
 
 use crate::rollout;
-use crate::scenario::Mode;
 
 /// Where our chart and its workflows are.
 pub const ARGO: &str = "argo";

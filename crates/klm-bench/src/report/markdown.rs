@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use klm_core::plan::Mode;
+
 use super::plot::run_seconds;
 use super::row;
 use crate::figures::{self, thousands, whole_workflow};
 use crate::record::{Record, Run};
-use crate::scenario::Mode;
 use crate::sizes::limit;
 
 /// The fleet that the last section is about.

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use klm_core::plan::Mode;
+
 use crate::record::{Record, Run};
-use crate::scenario::Mode;
 
 /// Sizes in pixels.
 const WIDTH: f64 = 420.0;
