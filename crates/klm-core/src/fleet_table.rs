@@ -117,23 +117,7 @@ pub fn summary(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::RunId;
-
-    fn journal() -> Journal {
-        Journal {
-            v: 1,
-            run: RunId { namespace: "flows".into(), name: "up-x1".into(), uid: "u".into() },
-            release: "katas/kd".into(),
-            source: Some("3.31.0".into()),
-            target: "4.0.0".into(),
-            prior_unschedulable: Some(false),
-            lifted_taints: Vec::new(),
-            drain_started: None,
-            changed: true,
-            old_pod: None,
-            reason: None,
-        }
-    }
+    use crate::journal::fixtures::journal;
 
     fn rows() -> Vec<Row> {
         let done = Row { version: Some("4.0.0".into()), ..Row::new("blue-1", Some(NodePhase::Completed), None) };

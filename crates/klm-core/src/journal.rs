@@ -65,3 +65,31 @@ pub struct Journal {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
+
+/// A run and its record on a node that it has changed, for tests to alter.
+#[cfg(test)]
+pub mod fixtures {
+    use super::{Journal, RunId};
+
+    /// A run.
+    pub fn run() -> RunId {
+        RunId { namespace: "flows".into(), name: "up-x1".into(), uid: "u".into() }
+    }
+
+    /// What it wrote.
+    pub fn journal() -> Journal {
+        Journal {
+            v: 1,
+            run: run(),
+            release: "katas/kd".into(),
+            source: Some("3.31.0".into()),
+            target: "4.0.0".into(),
+            prior_unschedulable: Some(false),
+            lifted_taints: Vec::new(),
+            drain_started: None,
+            changed: true,
+            old_pod: None,
+            reason: None,
+        }
+    }
+}

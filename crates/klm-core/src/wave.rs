@@ -35,7 +35,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::journal::RunId;
+    use crate::journal::fixtures::run;
     use crate::name::NodeName;
     use crate::plan::{Mode, Plan, PlannedNode};
     use crate::settings::{Given, Settings};
@@ -78,7 +78,7 @@ mod tests {
             prop_assume!(waves_per_step(waves, asked).is_ok());
             let plan = Plan {
                 v: 1,
-                run: RunId { namespace: "n".into(), name: "r".into(), uid: "u".into() },
+                run: run(),
                 target: "4.1.0".into(),
                 mode: Mode::Job,
                 origin: "4.0.0".into(),

@@ -3,7 +3,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::contract::{HOLD, KATA_RUNTIME, WINDOW};
-use crate::journal::{Journal, RunId};
+use crate::journal::{Journal, fixtures};
 use crate::node::{Readiness, Taint};
 
 /// A ready node that serves Kata and that no run has touched.
@@ -36,19 +36,7 @@ fn tainted(name: &str, key: &str, effect: &str) -> NodeFacts {
 
 /// A node that another run left in this phase, cordoned by it.
 fn left(name: &str, phase: NodePhase) -> NodeFacts {
-    let journal = Journal {
-        v: 1,
-        run: RunId { namespace: "flows".into(), name: "up-0".into(), uid: "u0".into() },
-        release: "apps/kata".into(),
-        source: Some("3.32.0".into()),
-        target: "4.0.0".into(),
-        prior_unschedulable: Some(false),
-        lifted_taints: Vec::new(),
-        drain_started: None,
-        changed: true,
-        old_pod: None,
-        reason: None,
-    };
+    let journal = Journal { source: Some("3.32.0".into()), ..fixtures::journal() };
     let labels = [(KATA_RUNTIME.to_owned(), "false".to_owned())].into();
     NodeFacts { unschedulable: true, status: Some(phase), journal: Some(Ok(journal)), labels, ..node(name) }
 }
