@@ -23,6 +23,7 @@ pub struct Plan {
     /// The run's settings.
     pub settings: Settings,
     /// Every node of the run, in order; cut into waves by [`Plan::wave`].
+    #[serde(with = "short")]
     pub nodes: Vec<PlannedNode>,
     /// Consecutive waves that one workflow step handles.
     pub waves_per_item: usize,
@@ -57,10 +58,40 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// A node of the run: name, first eight characters of its UID, version before. A tuple, because 5,000 of
-/// them must stay well under a `ConfigMap`'s limit of 1 MiB.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A node of the run: name, first eight characters of its UID, version before.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedNode(pub NodeName, pub String, pub Option<String>);
+
+/// Neighbours of one version share it, and the rest is names and UIDs with a space between: 20,000 nodes must stay far
+/// under a `ConfigMap`'s limit of 1 MiB.
+mod short {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::{NodeName, PlannedNode};
+
+    pub fn serialize<S: Serializer>(nodes: &[PlannedNode], to: S) -> Result<S::Ok, S::Error> {
+        let of_one_version = nodes.chunk_by(|one, next| one.2 == next.2);
+        let runs = of_one_version.map(|run| {
+            let words: Vec<&str> = run.iter().flat_map(|node| [node.0.as_str(), node.1.as_str()]).collect();
+            (&run[0].2, words.join(" "))
+        });
+        runs.collect::<Vec<_>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PlannedNode>, D::Error> {
+        let mut nodes = Vec::new();
+        for (version, words) in Vec::<(Option<String>, String)>::deserialize(from)? {
+            let mut words = words.split(' ');
+            while let Some(name) = words.next() {
+                let uid = words.next().ok_or_else(|| D::Error::custom("a node without its UID"))?;
+                let name = NodeName::try_from(name).map_err(D::Error::custom)?;
+                nodes.push(PlannedNode(name, uid.to_owned(), version.clone()));
+            }
+        }
+        Ok(nodes)
+    }
+}
 
 impl Plan {
     /// Waves in all.
@@ -85,5 +116,54 @@ impl Plan {
         let per_item = self.waves_per_item.max(1);
         let before = number.saturating_sub(1).saturating_mul(per_item);
         before.saturating_add(1)..=before.saturating_add(per_item).min(self.wave_count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selection::{Skip, Skipped, left_out};
+    use crate::settings::Given;
+
+    /// Names of 13 characters; every hundredth node has another version.
+    fn plan(count: usize) -> Plan {
+        let node = |number: usize| {
+            let version = if number.is_multiple_of(100) { "3.30.0" } else { "3.31.0" };
+            let name = format!("worker-{number:06}").as_str().try_into().unwrap();
+            PlannedNode(name, format!("{number:08x}"), Some(version.to_owned()))
+        };
+        Plan {
+            v: 1,
+            run: crate::journal::fixtures::run(),
+            target: "4.0.0".into(),
+            mode: Mode::Job,
+            origin: "3.31.0".into(),
+            settings: Settings::parse(&Given::new()).unwrap(),
+            nodes: (0..count).map(node).collect(),
+            waves_per_item: 1,
+            base_revision: 3,
+        }
+    }
+
+    #[test]
+    fn a_plan_is_read_as_it_was_written() {
+        let whole = plan(350);
+        let text = serde_json::to_string(&whole).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), whole);
+        let uidless = Plan { nodes: vec![PlannedNode("n".try_into().unwrap(), String::new(), None)], ..whole };
+        let text = serde_json::to_string(&uidless).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), uidless);
+    }
+
+    #[test]
+    fn twenty_thousand_nodes_are_less_than_half_a_mebibyte_whether_they_are_planned_or_left_out() {
+        for (count, most) in [(5_000, 128 * 1024), (20_000, 512 * 1024)] {
+            let size = serde_json::to_string(&plan(count)).unwrap().len();
+            let skipped: Vec<Skipped> =
+                plan(count).nodes.into_iter().map(|node| Skipped { node: node.0, why: Skip::NotReady }).collect();
+            let left = serde_json::to_string(&left_out(&skipped)).unwrap().len();
+            println!("{count} nodes: {size} bytes planned, or {left} left out");
+            assert!(size <= most && left <= most, "{count} nodes: {size} bytes planned, or {left} left out");
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::RunId;
 use crate::name::NodeName;
 use crate::plan::Mode;
+use crate::selection::LeftOut;
 
 /// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +33,8 @@ pub struct Report {
     pub stuck: Vec<Ended>,
     /// Nodes of the plan that were never begun.
     pub untouched: Vec<NodeName>,
-    /// Nodes that the plan left out, with reasons, as select-nodes wrote them.
-    pub skipped: serde_json::Value,
+    /// Nodes that the plan left out, by reason.
+    pub skipped: LeftOut,
 }
 
 /// A node that didn't arrive.
@@ -83,7 +84,7 @@ impl fmt::Display for Report {
         names(f, "never begun", untouched.iter())?;
         reasons(f, "rolled back", rolled_back)?;
         reasons(f, "NEED A PERSON", stuck)?;
-        let left_out = self.skipped.as_array().map_or(0, Vec::len);
+        let left_out = self.skipped.values().map(Vec::len).sum::<usize>();
         if left_out > 0 {
             writeln!(f, "  left out:      {left_out}")?;
         }
@@ -126,7 +127,7 @@ mod tests {
 
     fn report() -> Report {
         Report {
-            run: RunId { namespace: "flows".into(), name: "up-x1".into(), uid: "u".into() },
+            run: crate::journal::fixtures::run(),
             status: "Failed".into(),
             release: "katas/kd".into(),
             mode: Mode::Daemonset,
@@ -139,7 +140,7 @@ mod tests {
             }],
             stuck: Vec::new(),
             untouched: (10..40).map(|number| name(&format!("blue-{number}"))).collect(),
-            skipped: serde_json::json!([{"node": "blue-0", "why": "no Kata"}]),
+            skipped: [("no Kata".to_owned(), vec![name("blue-0")])].into(),
         }
     }
 

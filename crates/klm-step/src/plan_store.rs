@@ -9,6 +9,7 @@ use klm_core::contract::RUN_LABEL;
 use klm_core::journal::RunId;
 use klm_core::node::NodeFacts;
 use klm_core::plan::Plan;
+use klm_core::selection::LeftOut;
 use klm_core::settings::Settings;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -59,8 +60,8 @@ impl Ended {
 pub struct StoredPlan {
     /// The plan.
     pub plan: Plan,
-    /// Nodes that take no part, with reasons: JSON as select-nodes wrote it.
-    pub skipped: serde_json::Value,
+    /// Nodes that take no part, by reason.
+    pub skipped: LeftOut,
     /// Set when the run has failed.
     pub ended: Option<Ended>,
 }
@@ -78,7 +79,7 @@ pub async fn settings(cluster: &Cluster, run: &RunId) -> anyhow::Result<Option<S
 }
 
 /// Writes a plan, or writes it again when a killed step had done so.
-pub async fn write(cluster: &Cluster, plan: &Plan, skipped: &impl Serialize) -> anyhow::Result<()> {
+pub async fn write(cluster: &Cluster, plan: &Plan, skipped: &LeftOut) -> anyhow::Result<()> {
     let parts = [
         (SETTINGS, serde_json::to_string(&plan.settings)?),
         (PLAN, serde_json::to_string(plan)?),

@@ -9,7 +9,7 @@ mod skip;
 
 use std::collections::BTreeMap;
 
-pub use skip::{Skip, Skipped};
+pub use skip::{LeftOut, Skip, Skipped, left_out};
 
 use crate::name::NodeName;
 use crate::node::NodeFacts;

@@ -1,5 +1,6 @@
 //! Why a node that was chosen is left out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,18 @@ pub struct Skipped {
     pub node: NodeName,
     /// Why.
     pub why: Skip,
+}
+
+/// Nodes that are left out, by the reason in words: a sentence for each of 20,000 would fill the plan.
+pub type LeftOut = BTreeMap<String, Vec<NodeName>>;
+
+/// Groups them.
+pub fn left_out(skipped: &[Skipped]) -> LeftOut {
+    let mut by_reason = LeftOut::new();
+    for skipped in skipped {
+        by_reason.entry(skipped.why.to_string()).or_default().push(skipped.node.clone());
+    }
+    by_reason
 }
 
 /// Why a node is left out.

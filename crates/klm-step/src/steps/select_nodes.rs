@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use klm_core::forecast;
 use klm_core::journal::RunId;
 use klm_core::origin::RunInputs;
 use klm_core::plan::Plan;
+use klm_core::selection::left_out;
 
 use crate::cli;
 use crate::exit::StepError;
@@ -85,7 +85,7 @@ async fn plan(world: &World, request: &Request, run: &RunId, abandoned: bool) ->
             "planned"
         );
     }
-    plan_store::write(&world.cluster, &plan, &forecast::skipped(&outcome.selection.skipped)).await?;
+    plan_store::write(&world.cluster, &plan, &left_out(&outcome.selection.skipped)).await?;
     Ok(plan)
 }
 

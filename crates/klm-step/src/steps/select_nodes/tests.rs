@@ -111,7 +111,7 @@ async fn nodes_are_chosen_by_taint_and_the_left_out_have_reasons() {
     bench.select("4.0.0", &["--node-taint-key", "window", "--node-taint-value", "pending"]).await.unwrap();
     assert_eq!(names(&bench.plan()), ["worker-2"]);
     let map = bench.cluster.get("configmaps", "flows", "up-1-plan").unwrap();
-    assert_eq!(map["data"]["skipped.json"], json!(r#"[{"node":"worker-3","why":"is not Ready"}]"#));
+    assert_eq!(map["data"]["skipped.json"], json!(r#"{"is not Ready":["worker-3"]}"#));
 }
 
 #[tokio::test(start_paused = true)]
