@@ -32,8 +32,9 @@ const RIGHTS_WITHIN: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Objects per page: 250 nodes with all their images are a few megabytes.
-const PAGE: u32 = 250;
+/// Objects per page: 100 nodes with all their images and managed fields are two megabytes, and no more than a page is ever
+/// held as it came.
+const PAGE: u32 = 100;
 
 /// A page of a list. Items stay in the type that the caller reads, without fields it has no use for.
 #[derive(Deserialize)]

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::context::{Aim, Run};
 use super::daemonset::{LOOK_EVERY, ready, still};
+use super::each::each;
 use super::record;
 use super::release::Unmoved;
 use super::wave::{Turn, Wave};
@@ -251,14 +252,20 @@ impl Run<'_> {
         let mut asked = std::collections::BTreeSet::new();
         let waited = poll(self.world, &wait, async || {
             let uid_of = |job: &Job| Some((job.metadata.name.clone()?, job.metadata.uid.clone()?));
-            let mut old = cluster.list(namespace, &self.node_jobs(), |job: Job| uid_of(&job)).await?;
-            old.extend(cluster.get::<Job>(namespace, &self.dispatcher_name()).await?.as_ref().and_then(uid_of));
-            // The dispatcher first, or it would make the others again.
-            for (name, uid) in old.iter().rev().filter(|(_, uid)| asked.insert(uid.clone())) {
-                tracing::info!(job = %name, "deleting a Job of an earlier dispatch");
-                cluster.delete::<Job>(namespace, name, Only::Uid(uid), Dependents::Foreground).await?;
+            let mut dispatcher = Vec::new();
+            dispatcher.extend(cluster.get::<Job>(namespace, &self.dispatcher_name()).await?.as_ref().and_then(uid_of));
+            let jobs = cluster.list(namespace, &self.node_jobs(), |job: Job| uid_of(&job)).await?;
+            // The dispatcher first, or it would make the others again. The others side by side: a deletion of all that
+            // match would be one request, but it needs a right of its own and takes whatever carries the label by then.
+            for some in [&dispatcher, &jobs] {
+                let new: Vec<_> = some.iter().filter(|(_, uid)| asked.insert(uid.clone())).collect();
+                each(new, async |(name, uid)| {
+                    tracing::info!(job = %name, "deleting a Job of an earlier dispatch");
+                    Ok(cluster.delete::<Job>(namespace, name, Only::Uid(uid), Dependents::Foreground).await?)
+                })
+                .await?;
             }
-            Ok(match old.first() {
+            Ok(match jobs.first().or(dispatcher.first()) {
                 None => Seen::Done(()),
                 Some((name, _)) => Seen::NotYet(format!("job `{name}` is still there")),
             })
