@@ -53,8 +53,9 @@ impl Default for Needs {
 
 /// Compiles every suite and reads what each needs.
 pub fn all() -> Result<Vec<Suite>> {
-    let needs = needs()?;
-    let mut suites: Vec<Suite> = programs()?
+    let package = package()?;
+    let needs = needs(&package)?;
+    let mut suites: Vec<Suite> = programs(&package)?
         .into_iter()
         .map(|(name, program)| {
             let needs = needs.get(&name).cloned().unwrap_or_default();
@@ -69,11 +70,15 @@ pub fn all() -> Result<Vec<Suite>> {
     Ok(suites)
 }
 
-fn needs() -> Result<BTreeMap<String, Needs>> {
+/// What cargo knows of the suites' crate.
+fn package() -> Result<Value> {
     let told = klm_bed::process::output(cargo().args(["metadata", "--no-deps", "--format-version", "1", "--locked"]))?;
     let told: Value = serde_json::from_str(&told)?;
     let packages = told["packages"].as_array().context("cargo names no packages")?;
-    let package = packages.iter().find(|package| package["name"] == "klm-e2e").context("there is no klm-e2e")?;
+    packages.iter().find(|package| package["name"] == "klm-e2e").cloned().context("there is no klm-e2e")
+}
+
+fn needs(package: &Value) -> Result<BTreeMap<String, Needs>> {
     let suites = package["metadata"]["suites"].as_object().cloned().unwrap_or_default();
     suites.iter().map(|(name, said)| Ok((name.clone(), parse(name, said)?))).collect()
 }
@@ -100,11 +105,15 @@ fn count(value: &Value) -> Option<usize> {
     usize::try_from(value.as_u64()?).ok()
 }
 
-fn programs() -> Result<Vec<(String, PathBuf)>> {
+fn programs(package: &Value) -> Result<Vec<(String, PathBuf)>> {
+    let targets = package["targets"].as_array().into_iter().flatten();
+    let tests =
+        targets.filter(|target| target["kind"].as_array().is_some_and(|kind| kind.iter().any(|it| it == "test")));
     let told = klm_bed::process::output(
         cargo()
-            .args(["test", "--package", "klm-e2e", "--locked", "--no-run"])
-            .arg("--message-format=json-render-diagnostics"),
+            // With the features of the whole workspace: what the unit tests have compiled is not compiled again.
+            .args(["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"])
+            .args(tests.filter_map(|test| test["name"].as_str()).flat_map(|name| ["--test", name])),
     )
     .context("cannot compile the suites")?;
     Ok(told.lines().filter_map(|line| program(&serde_json::from_str(line).ok()?)).collect())
