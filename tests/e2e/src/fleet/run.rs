@@ -160,23 +160,17 @@ impl Run {
         }
     }
 
-    /// Deletes the run's step pods that run now, as a person in a hurry would. It is an error when there is none.
+    /// Deletes the run's step pods that run now, as a person in a hurry would. Waits for one to run: a kubelet that is busy
+    /// tells of it late.
     pub fn delete_running_pods(&self, fleet: &Fleet) -> Result<()> {
         let label = format!("workflows.argoproj.io/workflow={}", self.name);
         let running = "--field-selector=status.phase=Running";
-        let said = fleet.scene.kubectl(&[
-            "delete",
-            "pod",
-            "--namespace",
-            ARGO,
-            "--selector",
-            &label,
-            running,
-            "--grace-period=0",
-            "--force",
-        ])?;
-        ensure!(said.contains("deleted"), "the run {} had no running pod: {said}", self.name);
-        Ok(())
+        let delete =
+            ["delete", "pod", "--namespace", ARGO, "--selector", &label, running, "--grace-period=0", "--force"];
+        Wait::new(format!("a pod of the run {} to delete", self.name), Duration::from_secs(30)).until_blocking(|| {
+            let said = fleet.scene.kubectl(&delete)?;
+            Ok(if said.contains("deleted") { Seen::Done(()) } else { Seen::NotYet(said) })
+        })
     }
 
     /// Argo deletes pods soon after the workflow's end.
