@@ -182,6 +182,16 @@ impl Kata {
         setup::leave_stale_job(&self.scene.client, &self.namespace, "", node).await
     }
 
+    /// Waits until the node's label `katacontainers.io/kata-runtime` has this value.
+    pub async fn label_becomes(&self, node: &str, value: &str) -> Result<()> {
+        Wait::new(format!("the label of {node} to become {value}"), SOON)
+            .until(async || {
+                let label = self.runtime_label(node).await?;
+                Ok(if label.as_deref() == Some(value) { Seen::Done(()) } else { Seen::NotYet(format!("{label:?}")) })
+            })
+            .await
+    }
+
     /// The value of the runtime label.
     pub async fn runtime_label(&self, node: &str) -> Result<Option<String>> {
         Ok(self.node_api().get(node).await?.labels().get(RUNTIME_LABEL).cloned())
