@@ -13,6 +13,8 @@ pub struct Planned {
     pub code: Option<i32>,
     /// What it wrote, the plan and every refusal.
     pub said: String,
+    /// What it wrote beside the plan: every refusal with its hints.
+    pub refusals: String,
 }
 
 impl Fleet {
@@ -28,14 +30,18 @@ impl Fleet {
         command.args(["plan", "--template", &format!("{ARGO}/{LIFECYCLE}"), "--target-version", target]);
         command.arg("--parameters").arg(json!(given).to_string()).env("KLM_HELM_PLAIN_HTTP", "true");
         let ended = command.output().context("starting `klm-step plan`")?;
-        let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
-        Ok(Planned { code: ended.status.code(), said })
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Planned {
+            code: ended.status.code(),
+            said: text(&[&*ended.stdout, &*ended.stderr].concat()),
+            refusals: text(&ended.stderr),
+        })
     }
 
     /// A run that would be refused, and what is said of it.
     pub fn refused_by_hand(&self, target: &str, parameters: &[&str]) -> Result<String> {
         let planned = self.plan_by_hand(target, parameters)?;
         anyhow::ensure!(planned.code == Some(3), "not refused (exit {:?}):\n{}", planned.code, planned.said);
-        Ok(planned.said)
+        Ok(planned.refusals)
     }
 }
