@@ -88,11 +88,13 @@ impl Fleet {
         Ok(())
     }
 
+    // A killed helm's `pending-upgrade` stays in the history for good after a rollback; only the newest revision
+    // holds anybody up.
     fn no_helm_operation_pending(&self, before: &Before) -> Result<()> {
         let revisions = self.revisions_of(&before.release, &before.namespace)?;
         let deployed = revisions.iter().filter(|revision| revision.status == "deployed").count();
-        let pending = revisions.iter().find(|revision| revision.status.starts_with("pending"));
-        ensure!(pending.is_none() && deployed == 1, "the release isn't settled: {revisions:?}");
+        let settled = revisions.last().is_some_and(|newest| newest.status == "deployed");
+        ensure!(settled && deployed == 1, "the release isn't settled: {revisions:?}");
         Ok(())
     }
 
