@@ -56,13 +56,9 @@ impl Programs {
                 .args(["--package", "klm-step", "--package", "klm-standin"]),
         )
         .context("cannot build the programs that run in the cluster")?;
-        let folder = target_folder().join(target).join("bed");
+        let folder = paths::target().join(target).join("bed");
         Ok(Self { step: folder.join("klm-step"), standin: folder.join("klm-standin") })
     }
-}
-
-fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths::workspace().join("target"), PathBuf::from)
 }
 
 /// The images that every cluster needs, whatever is tested.

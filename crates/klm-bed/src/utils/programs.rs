@@ -151,7 +151,7 @@ fn of_step() -> Result<Made> {
 fn cargo(arch: Arch, path: &Path, say: &dyn Fn(&str)) -> Result<()> {
     let target = arch.target();
     let variable = target.to_uppercase().replace('-', "_");
-    let out = target_folder();
+    let out = paths::target();
     say(&format!("building klm-step for {}", arch.as_str()));
     process::run(
         Command::new(AUDITABLE.path(say)?)
@@ -169,10 +169,6 @@ fn cargo(arch: Arch, path: &Path, say: &dyn Fn(&str)) -> Result<()> {
     let program = out.join(target).join("release/klm-step");
     fs::copy(&program, path).with_context(|| format!("cannot copy {}", program.display()))?;
     Ok(())
-}
-
-fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| paths::workspace().join("target"), PathBuf::from)
 }
 
 fn go(program: &GoProgram, arch: Arch, path: &Path) -> Result<()> {
