@@ -35,6 +35,9 @@ pub struct Report {
     pub untouched: Vec<NodeName>,
     /// Nodes that the plan left out, by reason.
     pub skipped: LeftOut,
+    /// Names of `completed`, `untouched` and `skipped` that aren't there because the report would be too long.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub names_left_out: usize,
 }
 
 /// A node that didn't arrive.
@@ -46,10 +49,34 @@ pub struct Ended {
     pub reason: String,
 }
 
-/// Names in one line of the text; the JSON has them all.
+/// Names in one line of the text.
 const SHOWN: usize = 20;
 
+/// Names in one list of a JSON that would be too long with all.
+const KEPT: usize = 100;
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 impl Report {
+    /// As JSON of about `limit` bytes at most: it becomes part of the Workflow, which has a limit. Nodes that failed are
+    /// always named; of the others the labels tell as well.
+    pub fn to_json(&self, limit: usize) -> String {
+        let whole = serde_json::to_string(self).unwrap_or_default();
+        if whole.len() <= limit {
+            return whole;
+        }
+        let mut short = self.clone();
+        let lists = [&mut short.completed, &mut short.untouched].into_iter().chain(short.skipped.values_mut());
+        for list in lists {
+            short.names_left_out += list.len().saturating_sub(KEPT);
+            list.truncate(KEPT);
+        }
+        serde_json::to_string(&short).unwrap_or_default()
+    }
+
     /// What somebody who reads this should know of the state that the run leaves.
     fn remarks(&self) -> Vec<String> {
         let Self { mode, origin, target, completed, rolled_back, stuck, untouched, .. } = self;
@@ -141,7 +168,18 @@ mod tests {
             stuck: Vec::new(),
             untouched: (10..40).map(|number| name(&format!("blue-{number}"))).collect(),
             skipped: [("no Kata".to_owned(), vec![name("blue-0")])].into(),
+            names_left_out: 0,
         }
+    }
+
+    #[test]
+    fn a_report_that_is_too_long_names_who_failed_and_counts_the_rest() {
+        let completed: Vec<_> = (0..1000).map(|number| name(&format!("blue-{number}"))).collect();
+        let long = Report { completed, ..report() };
+        let told: Report = serde_json::from_str(&long.to_json(4_000)).unwrap();
+        assert_eq!((told.completed.len(), told.names_left_out), (100, 900));
+        assert_eq!(told.rolled_back, long.rolled_back);
+        assert_eq!(serde_json::from_str::<Report>(&long.to_json(100_000)).unwrap(), long);
     }
 
     #[test]

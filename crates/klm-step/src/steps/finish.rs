@@ -15,6 +15,9 @@ use crate::{lock, origin_store};
 /// The reason on nodes that a stopped run leaves.
 const STOPPED: &str = "the run was stopped";
 
+/// Bytes of the output parameter `report`. A Workflow may have 1 MiB, and its waves need their share.
+const REPORT_LIMIT: usize = 256 * 1024;
+
 /// The step.
 pub async fn run(args: &cli::Finish, world: &World) -> Result<(), StepError> {
     let id = args.run.id();
@@ -37,7 +40,7 @@ pub async fn run(args: &cli::Finish, world: &World) -> Result<(), StepError> {
     if let Some(stored) = &stored {
         let report = report::of(world, stored, &args.workflow_status, &settled).await?;
         report::print(&report)?;
-        Outputs(&args.outputs.outputs).write("report", &serde_json::to_string(&report).unwrap_or_default())?;
+        Outputs(&args.outputs.outputs).write("report", &report.to_json(REPORT_LIMIT))?;
     }
     lock::release(world, &release, &id).await?;
     if settled.stuck.is_empty() { Ok(()) } else { Err(StepError::Stuck(settled.stuck)) }

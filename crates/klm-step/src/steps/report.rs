@@ -35,6 +35,7 @@ pub async fn of(world: &World, stored: &StoredPlan, status: &str, settled: &Take
         stuck: Vec::new(),
         untouched: Vec::new(),
         skipped: stored.skipped.clone(),
+        names_left_out: 0,
     };
     for name in plan.nodes.iter().map(|planned| &planned.0) {
         let reason = || failures.get(name.as_str()).map_or("", |failure| &*failure.cause).to_owned();
