@@ -46,7 +46,7 @@
 # drain: the pods of a node, and whether they are gone
 - apiGroups: [""]
   resources: ["pods"]
-  verbs: ["list"]
+  verbs: ["list", "watch"]
 # drain: evict; check-prerequisites: would it be allowed?
 - apiGroups: [""]
   resources: ["pods/eviction"]

@@ -173,7 +173,7 @@ pub const RIGHTS: &[Right] = &[
         user: "helm: the same roles, by name; `rbac.installSuffixes` adds those of further installs",
     },
     // A drain.
-    r(Place::Drain, "", &["pods"], &["list"], "drain: the pods of a node, and whether they are gone"),
+    r(Place::Drain, "", &["pods"], &["list", "watch"], "drain: the pods of a node, and whether they are gone"),
     r(Place::Drain, "", &["pods/eviction"], &["create"], "drain: evict; check-prerequisites: would it be allowed?"),
     r(
         Place::Drain,

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::api::core::v1::Pod;
+use klm_core::pod::PodFacts;
 use kube::ResourceExt as _;
 use kube::api::{WatchEvent, WatchParams};
 use tokio::time::Instant;
@@ -23,7 +25,7 @@ const LASTS: Duration = Duration::from_secs(240);
 /// a bookmark about every minute.
 const SILENT_FOR: Duration = Duration::from_secs(90);
 
-/// Objects as they are, by name, each reduced to what is needed of it.
+/// Objects as they are, by name (`namespace/name` where the view is of all namespaces), each reduced to what is needed of it.
 pub struct View<K, T> {
     cluster: Cluster,
     namespace: Option<String>,
@@ -81,7 +83,7 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
     /// Lists them all again: for a verdict that must not rest on what a watch may not have told yet.
     pub async fn list_again(&mut self) -> Result<(), ApiError> {
         self.watch = None;
-        let keep = |object: K| Some((object.name_any(), (self.keep)(object)?));
+        let keep = |object: K| Some((self.key(&object), (self.keep)(object)?));
         let (objects, version) = self.cluster.list_at(self.namespace.as_deref(), &self.query, keep).await?;
         self.objects = objects.into_iter().collect();
         self.version = version;
@@ -109,6 +111,13 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
         Ok(std::mem::take(&mut self.changed))
     }
 
+    fn key(&self, object: &K) -> String {
+        match object.namespace().filter(|_| self.namespace.is_none()) {
+            Some(namespace) => format!("{namespace}/{}", object.name_any()),
+            None => object.name_any(),
+        }
+    }
+
     async fn begin(&self) -> Result<Watch<K>, ApiError> {
         let params = WatchParams {
             label_selector: self.query.labels.clone(),
@@ -134,16 +143,16 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
                 Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                     self.version = object.resource_version().unwrap_or_default();
                     self.changed = true;
-                    let name = object.name_any();
+                    let key = self.key(&object);
                     match (self.keep)(object) {
-                        Some(kept) => self.objects.insert(name, kept),
-                        None => self.objects.remove(&name),
+                        Some(kept) => self.objects.insert(key, kept),
+                        None => self.objects.remove(&key),
                     };
                 }
                 Ok(WatchEvent::Deleted(object)) => {
                     self.version = object.resource_version().unwrap_or_default();
                     self.changed = true;
-                    self.objects.remove(&object.name_any());
+                    self.objects.remove(&self.key(&object));
                 }
                 Ok(WatchEvent::Bookmark(bookmark)) => self.version = bookmark.metadata.resource_version,
                 Ok(WatchEvent::Error(status)) if status.code == 410 => return Heard::Expired,
@@ -159,5 +168,13 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
                 }
             }
         }
+    }
+}
+
+impl View<Pod, PodFacts> {
+    /// Pods as decisions about pods read them.
+    pub async fn of_pods(cluster: &Cluster, namespace: Option<&str>, query: Query) -> Result<Self, ApiError> {
+        let facts = |pod: Pod| serde_json::to_value(pod).ok().map(|pod| PodFacts::from_json(&pod));
+        Self::open(cluster, namespace, query, facts).await
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use klm_core::drain::{self, Answer, Fate, Next, Rules};
 use klm_core::node::NodeFacts;
@@ -15,8 +16,8 @@ use super::context::Run;
 use super::each::each;
 use super::record;
 use super::wave::{Turn, Wave};
-use crate::cluster::{Cause, Query};
-use crate::wait::{Seen, Wait, Waited, poll};
+use crate::cluster::{Cause, Query, View};
+use crate::wait::{Seen, Wait, poll};
 
 /// Time between two looks at a node's pods.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -31,7 +32,17 @@ struct Shared {
     kata_classes: BTreeSet<String>,
 }
 
-/// One node's drain so far.
+/// One node on its way to being drained.
+struct Draining {
+    node: NodeFacts,
+    pods: View<Pod, PodFacts>,
+    /// Whether its pods have been looked at since they were listed.
+    looked: bool,
+    ends: Instant,
+    progress: Progress,
+}
+
+/// What came of the evictions on a node so far.
 #[derive(Default)]
 struct Progress {
     refused: BTreeMap<String, (String, String)>,
@@ -40,8 +51,17 @@ struct Progress {
     hopeless: Option<String>,
 }
 
+/// What one look makes of one node's drain.
+enum Look {
+    /// It goes on; what is in the way.
+    Going(Box<Draining>, String),
+    /// It is over.
+    Over(Turn),
+}
+
 impl Run<'_> {
-    /// Drains the wave's nodes side by side. A node that can't be drained fails; nothing on it was changed.
+    /// Drains the wave's nodes, all at the same time however many they are: their deadlines run from now. A node that
+    /// can't be drained fails; nothing on it was changed.
     pub async fn drain(&self, wave: &mut Wave) -> anyhow::Result<()> {
         let now = self.world.clock.now().to_string();
         wave.turn(self, async |node| self.write(node, |node| record::begin_drain(node, &self.id, &now)).await).await?;
@@ -49,7 +69,33 @@ impl Run<'_> {
             return Ok(());
         }
         let shared = self.shared().await?;
-        wave.turn(self, async |node| self.drain_one(node, &shared).await).await
+        let rules = self.rules(&shared)?;
+        let mut open = each(std::mem::take(&mut wave.going), async |node| self.draining(node).await).await?;
+        let longest = open.iter().map(|node| node.ends).max().unwrap_or_else(Instant::now);
+        let name = format!("{} nodes to be drained", open.len());
+        let wait = Wait { name, every: LOOK_EVERY, deadline: longest };
+        let mut over = Vec::new();
+        poll(self.world, &wait, async || {
+            let mut last = None;
+            for look in each(std::mem::take(&mut open), async |node| self.look_at(node, &rules, &shared).await).await? {
+                match look {
+                    Look::Over(turn) => over.push(turn),
+                    Look::Going(node, in_the_way) => {
+                        last.get_or_insert_with(|| format!("node `{}`: {in_the_way}", node.node.name));
+                        open.push(*node);
+                    }
+                }
+            }
+            let others = open.len().saturating_sub(1);
+            Ok(match last {
+                None => Seen::Done(()),
+                Some(last) if others == 0 => Seen::NotYet(last),
+                Some(last) => Seen::NotYet(format!("{last}; and {others} more nodes")),
+            })
+        })
+        .await?
+        .or_fail()?;
+        wave.take_in(self, over).await
     }
 
     async fn shared(&self) -> anyhow::Result<Shared> {
@@ -65,8 +111,8 @@ impl Run<'_> {
         })
     }
 
-    async fn drain_one(&self, node: NodeFacts, shared: &Shared) -> anyhow::Result<Turn> {
-        let rules = Rules {
+    fn rules<'a>(&'a self, shared: &'a Shared) -> anyhow::Result<Rules<'a>> {
+        Ok(Rules {
             kata_only: self.settings.drain_scope == "kata",
             selector: self.settings.drain_pod_selector.parse().context("parameter `drain-pod-selector`")?,
             delete_empty_dir: self.settings.drain_delete_emptydir_data,
@@ -74,37 +120,46 @@ impl Run<'_> {
             kata_classes: &shared.kata_classes,
             workflow: (&self.id.namespace, &self.id.name),
             kata_namespace: &self.release.namespace,
-        };
-        let wait = Wait::new(format!("node `{}` to be drained", node.name), LOOK_EVERY, self.drain_time_left(&node));
-        let mut progress = Progress::default();
-        let mut last: Vec<PodFacts> = Vec::new();
-        let waited = poll(self.world, &wait, async || {
-            let pods = self.pods_on(&node).await?;
-            let (leaving, blocked) = sort(&pods, &rules, shared);
+        })
+    }
+
+    async fn draining(&self, node: NodeFacts) -> anyhow::Result<Draining> {
+        let ends = Instant::now() + self.drain_time_left(&node);
+        let query = Query::fields(format!("spec.nodeName={}", node.name));
+        let pods = View::of_pods(&self.world.cluster, None, query).await?;
+        Ok(Draining { node, pods, looked: false, ends, progress: Progress::default() })
+    }
+
+    async fn look_at(&self, mut draining: Draining, rules: &Rules<'_>, shared: &Shared) -> anyhow::Result<Look> {
+        let mut listed = !std::mem::replace(&mut draining.looked, true);
+        if !listed {
+            draining.pods.follow().await?;
+        }
+        loop {
+            let (leaving, blocked) = sort(draining.pods.objects().values(), rules, shared);
             if !blocked.is_empty() {
-                progress.hopeless = Some(blocked.join("; "));
-                return Ok(Seen::Done(()));
+                return Ok(draining.failed(&blocked.join("; ")));
             }
-            last = leaving.iter().map(|(pod, _)| (*pod).clone()).collect();
-            self.evict_due(&leaving, &mut progress).await;
-            if leaving.is_empty() || progress.hopeless.is_some() {
-                return Ok(Seen::Done(()));
+            if leaving.is_empty() && listed {
+                tracing::info!(node = %draining.node.name, "drained");
+                return Ok(Look::Over(Turn::On(Box::new(draining.node))));
             }
-            Ok(Seen::NotYet(progress.describe(&last)))
-        });
-        let why = match waited.await? {
-            Waited::Done(()) => progress.hopeless,
-            Waited::TimedOut(timed_out) => {
+            if leaving.is_empty() {
+                // A node is drained by what the server says now, not by what a watch hasn't told.
+                draining.pods.list_again().await?;
+                listed = true;
+                continue;
+            }
+            self.evict_due(&leaving, &mut draining.progress).await;
+            let in_the_way = draining.progress.describe(leaving.iter().map(|(pod, _)| *pod));
+            if let Some(why) = draining.progress.hopeless.take() {
+                return Ok(draining.failed(&why));
+            }
+            if Instant::now() >= draining.ends {
                 let after = klm_core::duration::format(Duration::from_secs(self.settings.drain_timeout));
-                Some(format!("not drained within {after}: {}", timed_out.last))
+                return Ok(draining.failed(&format!("not drained within {after}: {in_the_way}")));
             }
-        };
-        match why {
-            None => {
-                tracing::info!(node = %node.name, "drained");
-                Ok(Turn::On(Box::new(node)))
-            }
-            Some(why) => Ok(Turn::Fails(Box::new(node), format!("drain failed: {why}"))),
+            return Ok(Look::Going(Box::new(draining), in_the_way));
         }
     }
 
@@ -116,11 +171,6 @@ impl Run<'_> {
         started.map_or(timeout, |started| {
             drain::time_left(started.as_second(), self.world.clock.now().as_second(), timeout)
         })
-    }
-
-    async fn pods_on(&self, node: &NodeFacts) -> anyhow::Result<Vec<PodFacts>> {
-        let query = Query::fields(format!("spec.nodeName={}", node.name));
-        Ok(self.world.cluster.pods(None, &query, |pod, _| Some(pod)).await?)
     }
 
     /// Asks for the eviction of every pod whose turn it is.
@@ -140,6 +190,12 @@ impl Run<'_> {
         for (pod, answer) in answers.await.unwrap_or_default() {
             progress.take(pod, answer, now);
         }
+    }
+}
+
+impl Draining {
+    fn failed(self, why: &str) -> Look {
+        Look::Over(Turn::Fails(Box::new(self.node), format!("drain failed: {why}")))
     }
 }
 
@@ -174,17 +230,20 @@ impl Progress {
         self.next_try.insert(pod.uid.clone(), now + again);
     }
 
-    fn describe(&self, leaving: &[PodFacts]) -> String {
+    fn describe<'a>(&self, leaving: impl Iterator<Item = &'a PodFacts>) -> String {
         let is_refused = |pod: &&PodFacts| self.refused.contains_key(&pod.uid) && !pod.deleting;
-        let refused: Vec<_> =
-            leaving.iter().filter(is_refused).filter_map(|pod| self.refused.get(&pod.uid).cloned()).collect();
-        let going: Vec<&PodFacts> = leaving.iter().filter(|pod| !is_refused(pod)).collect();
+        let (refused, going): (Vec<_>, Vec<_>) = leaving.partition(is_refused);
+        let refused: Vec<_> = refused.iter().filter_map(|pod| self.refused.get(&pod.uid).cloned()).collect();
         drain::obstacles(&refused, &going)
     }
 }
 
 /// The pods that must leave, and why others keep the node from being drained at all.
-fn sort<'a>(pods: &'a [PodFacts], rules: &Rules<'_>, shared: &Shared) -> (Vec<(&'a PodFacts, Fate)>, Vec<String>) {
+fn sort<'a>(
+    pods: impl Iterator<Item = &'a PodFacts>,
+    rules: &Rules<'_>,
+    shared: &Shared,
+) -> (Vec<(&'a PodFacts, Fate)>, Vec<String>) {
     let mut leaving = Vec::new();
     let mut blocked = Vec::new();
     for pod in pods {

@@ -202,8 +202,7 @@ impl Run<'_> {
     async fn pods_of_run(&self) -> anyhow::Result<View<Pod, PodFacts>> {
         let query = Query::labels(format!("{RUN_LABEL}={}", self.id.uid));
         let namespace = Some(self.settings.verification_namespace.as_str());
-        let facts = |pod: Pod| serde_json::to_value(pod).ok().map(|pod| PodFacts::from_json(&pod));
-        Ok(View::open(&self.world.cluster, namespace, query, facts).await?)
+        Ok(View::of_pods(&self.world.cluster, namespace, query).await?)
     }
 
     /// Takes away what killed steps left: every verification pod of this release, of whichever run.

@@ -3,7 +3,7 @@
 use http::Method;
 use klm_step::exit::StepError;
 use klm_testkit::Fault;
-use klm_testkit::fixtures::{Fleet, pod};
+use klm_testkit::fixtures::{Fleet, node, pod};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -18,10 +18,14 @@ fn bed() -> Bed {
 }
 
 fn answer(code: u16, message: &str, details: &Value) -> Fault {
+    refusal(EVICTION, code, message, details)
+}
+
+fn refusal(path: &str, code: u16, message: &str, details: &Value) -> Fault {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "details": details,
     });
-    Fault::body(Method::POST, EVICTION, code, status)
+    Fault::body(Method::POST, path, code, status)
 }
 
 fn cause(reason: &str) -> Value {
@@ -80,5 +84,27 @@ async fn what_does_not_pass_fails_the_drain_alone_and_is_said(#[case] fault: Fau
     assert!(
         bed.cluster.get("pods", "default", "app").is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_null())
     );
+    bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_node_of_a_large_wave_has_the_whole_time_and_none_is_polled() {
+    // More than a step asks the server for at once; all but the last eight never drain.
+    let names: Vec<String> = (1..=40).map(|number| format!("worker-{number:02}")).collect();
+    let fleet = names.iter().fold(Fleet::new().workers(0), |fleet, name| fleet.node(node(name)));
+    let bed = Bed::new(fleet);
+    for (number, name) in names.iter().enumerate() {
+        let app = if number < 32 { format!("stuck-{number}") } else { format!("app-{number}") };
+        bed.cluster.add(pod(&app).on(name).owned_by("ReplicaSet", "app"));
+    }
+    let flow = bed.flow("up", &[("drain-enabled", "true"), ("drain-timeout", "5m"), ("batch-size", "40")]);
+    bed.plan(&flow, "4.0.0", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    bed.cluster.inject(refusal("*/pods/stuck-*/eviction", 429, NEEDS, &cause("DisruptionBudget")).always());
+    let Err(StepError::Unverified(failures)) = bed.rollout(&flow, 1).await else { panic!("all went well") };
+    assert_eq!(failures.len(), 32, "{failures:#?}");
+    let of_a_node = |line: &&String| line.starts_with("GET /api/v1/pods?") && line.contains("spec.nodeName");
+    let is_list = |line: &&String| !line.contains("watch=");
+    let lists = bed.cluster.transcript().iter().filter(of_a_node).filter(is_list).count();
+    assert!(lists <= 2 * names.len(), "{lists} lists of pods for {} nodes", names.len());
     bed.assert_tidy();
 }
