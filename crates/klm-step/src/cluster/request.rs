@@ -11,6 +11,7 @@ use kube::client::Body;
 use kube::core::Status;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{ApiError, Cause};
@@ -53,7 +54,7 @@ pub(super) struct PageMeta {
 }
 
 /// A watch, as it comes.
-pub(super) type Events<K> = LocalBoxStream<'static, Result<WatchEvent<K>, kube::Error>>;
+pub(super) type Events = LocalBoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
 
 type Built = Result<Request<Vec<u8>>, kube::core::request::Error>;
 
@@ -110,15 +111,11 @@ impl Cluster {
     }
 
     /// Begins a watch. It may end or break whenever it likes; that is for whoever reads the events.
-    pub(super) async fn events<K: Kind + Clone + 'static>(
-        &self,
-        action: impl Fn() -> String,
-        request: Built,
-    ) -> Result<Events<K>, ApiError> {
+    pub(super) async fn events(&self, action: impl Fn() -> String, request: Built) -> Result<Events, ApiError> {
         let request = request.map_err(|error| malformed(action(), &error))?;
         self.repeated(&action, async || {
             match timeout(ANSWER_WITHIN, self.client.request_events(request.clone())).await {
-                Ok(Ok(events)) => Ok(Box::pin(events) as Events<K>),
+                Ok(Ok(events)) => Ok(Box::pin(events) as Events),
                 Ok(Err(kube::Error::Api(status))) => Err(Cause::Status(status)),
                 Ok(Err(error)) => Err(unreachable(&error)),
                 Err(_) => Err(no_answer()),

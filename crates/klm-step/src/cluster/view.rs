@@ -5,18 +5,19 @@
 //! every few seconds is what a wave's end then waits for.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use klm_core::pod::PodFacts;
-use kube::ResourceExt as _;
 use kube::api::{WatchEvent, WatchParams};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::{ApiError, Cause};
 use super::request::Events;
-use super::{Cluster, Kind, Query, path};
+use super::{Cluster, Kind, Query, malformed, path};
 
 /// A watch is asked for this long. The server ends it well then, and it goes on where it was.
 const LASTS: Duration = Duration::from_secs(240);
@@ -30,16 +31,20 @@ pub struct View<K, T> {
     cluster: Cluster,
     namespace: Option<String>,
     query: Query,
-    keep: Box<dyn Fn(K) -> Option<T>>,
+    keep: Keep<T>,
     objects: BTreeMap<String, T>,
     /// Where the watch begins or goes on.
     version: String,
-    watch: Option<Watch<K>>,
+    watch: Option<Watch>,
     changed: bool,
+    kind: PhantomData<K>,
 }
 
-struct Watch<K> {
-    events: Events<K>,
+/// Objects come as plain JSON: code that reads events of a whole typed kind would be a tenth of the program for each.
+type Keep<T> = Box<dyn Fn(Value) -> Result<Option<T>, serde_json::Error>>;
+
+struct Watch {
+    events: Events,
     heard: Instant,
 }
 
@@ -53,7 +58,7 @@ enum Heard {
     Expired,
 }
 
-impl<K: Kind + Clone + 'static, T> View<K, T> {
+impl<K: Kind, T> View<K, T> {
     /// Lists the objects.
     pub async fn open(
         cluster: &Cluster,
@@ -61,15 +66,21 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
         query: Query,
         keep: impl Fn(K) -> Option<T> + 'static,
     ) -> Result<Self, ApiError> {
+        let keep = move |object| Ok(keep(serde_json::from_value(object)?));
+        Self::begun(cluster, namespace, query, Box::new(keep)).await
+    }
+
+    async fn begun(cluster: &Cluster, namespace: Option<&str>, query: Query, keep: Keep<T>) -> Result<Self, ApiError> {
         let mut view = Self {
             cluster: cluster.clone(),
             namespace: namespace.map(str::to_owned),
             query,
-            keep: Box::new(keep),
+            keep,
             objects: BTreeMap::new(),
             version: String::new(),
             watch: None,
             changed: true,
+            kind: PhantomData,
         };
         view.list_again().await?;
         Ok(view)
@@ -83,8 +94,20 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
     /// Lists them all again: for a verdict that must not rest on what a watch may not have told yet.
     pub async fn list_again(&mut self) -> Result<(), ApiError> {
         self.watch = None;
-        let keep = |object: K| Some((self.key(&object), (self.keep)(object)?));
-        let (objects, version) = self.cluster.list_at(self.namespace.as_deref(), &self.query, keep).await?;
+        let mut broken = None;
+        let keep = |object: Value| {
+            let key = self.key(&object);
+            let kept = (self.keep)(object).unwrap_or_else(|error| {
+                broken.get_or_insert(error);
+                None
+            })?;
+            Some((key, kept))
+        };
+        let listed = self.cluster.list_as::<K, Value, _>(self.namespace.as_deref(), &self.query, keep).await;
+        let (objects, version) = listed?;
+        if let Some(error) = broken {
+            return Err(malformed(format!("list {}", K::plural(&())), &error));
+        }
         self.objects = objects.into_iter().collect();
         self.version = version;
         self.changed = true;
@@ -111,14 +134,15 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
         Ok(std::mem::take(&mut self.changed))
     }
 
-    fn key(&self, object: &K) -> String {
-        match object.namespace().filter(|_| self.namespace.is_none()) {
-            Some(namespace) => format!("{namespace}/{}", object.name_any()),
-            None => object.name_any(),
+    fn key(&self, object: &Value) -> String {
+        let name = text(object, "name");
+        match text(object, "namespace") {
+            namespace if self.namespace.is_none() && !namespace.is_empty() => format!("{namespace}/{name}"),
+            _ => name.to_owned(),
         }
     }
 
-    async fn begin(&self) -> Result<Watch<K>, ApiError> {
+    async fn begin(&self) -> Result<Watch, ApiError> {
         let params = WatchParams {
             label_selector: self.query.labels.clone(),
             field_selector: self.query.fields.clone(),
@@ -131,7 +155,7 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
         Ok(Watch { events, heard: Instant::now() })
     }
 
-    fn hear(&mut self, watch: &mut Watch<K>) -> Heard {
+    fn hear(&mut self, watch: &mut Watch) -> Heard {
         loop {
             let event = match watch.events.next().now_or_never() {
                 None => return Heard::Everything,
@@ -141,16 +165,20 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
             watch.heard = Instant::now();
             match event {
                 Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                    self.version = object.resource_version().unwrap_or_default();
-                    self.changed = true;
-                    let key = self.key(&object);
+                    let (key, version) = (self.key(&object), text(&object, "resourceVersion").to_owned());
                     match (self.keep)(object) {
-                        Some(kept) => self.objects.insert(key, kept),
-                        None => self.objects.remove(&key),
+                        Ok(Some(kept)) => self.objects.insert(key, kept),
+                        Ok(None) => self.objects.remove(&key),
+                        Err(error) => {
+                            tracing::warn!(object = %key, %error, "a watch told what can't be read");
+                            return Heard::TheEnd;
+                        }
                     };
+                    self.version = version;
+                    self.changed = true;
                 }
                 Ok(WatchEvent::Deleted(object)) => {
-                    self.version = object.resource_version().unwrap_or_default();
+                    text(&object, "resourceVersion").clone_into(&mut self.version);
                     self.changed = true;
                     self.objects.remove(&self.key(&object));
                 }
@@ -174,7 +202,11 @@ impl<K: Kind + Clone + 'static, T> View<K, T> {
 impl View<Pod, PodFacts> {
     /// Pods as decisions about pods read them.
     pub async fn of_pods(cluster: &Cluster, namespace: Option<&str>, query: Query) -> Result<Self, ApiError> {
-        let facts = |pod: Pod| serde_json::to_value(pod).ok().map(|pod| PodFacts::from_json(&pod));
-        Self::open(cluster, namespace, query, facts).await
+        Self::begun(cluster, namespace, query, Box::new(|pod| Ok(Some(PodFacts::from_json(&pod))))).await
     }
+}
+
+/// A text in an object's metadata.
+fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
 }
