@@ -124,9 +124,8 @@ pub(crate) fn lay_out(run: &Run) -> Result<()> {
         let path = run.path(folder);
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
     }
-    // A copy: Cargo may replace the original while nodes run.
-    let own = std::env::current_exe().context("cannot find the running program")?;
-    fs::copy(own, run.path("world"))?;
+    // A copy, not by its name: Cargo may replace the original while nodes run, and may have done so already.
+    fs::copy("/proc/self/exe", run.path("world")).context("cannot copy the running program")?;
     Ok(())
 }
 

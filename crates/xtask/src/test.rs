@@ -6,7 +6,7 @@ mod tally;
 mod unit;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -69,4 +69,11 @@ pub fn run(test: &Test) -> Result<ExitCode> {
     }
     writeln!(std::io::stdout(), "{tally}")?;
     Ok(if tally.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where this program is. Cargo may have put another build of it there since, which serves as well.
+fn own_program() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_else(|_| "xtask".into());
+    let name = own.to_string_lossy();
+    name.strip_suffix(" (deleted)").map_or_else(|| own.clone(), |path| Path::new(path).to_owned())
 }

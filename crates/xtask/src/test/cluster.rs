@@ -9,9 +9,9 @@ use anyhow::{Result, bail};
 use klm_bed::run::Run;
 use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
 
-use super::Test;
 use super::suite::{self, Suite, listen};
 use super::tally::Tally;
+use super::{Test, own_program};
 use crate::cluster::{in_ci, say};
 use crate::furnish::furnish;
 
@@ -141,9 +141,7 @@ fn program(suite: &Suite, only: Option<&str>) -> Command {
 fn arguments(command: &mut Command, only: Option<&str>) {
     command.args(["--ignored", "--test-threads=1"]).args(only);
     command.current_dir(paths::workspace().join("tests/e2e"));
-    if let Ok(own) = std::env::current_exe() {
-        command.env(XTASK_VARIABLE, own);
-    }
+    command.env(XTASK_VARIABLE, own_program());
     // The claim and the values say what is wrong; the runtime's frames hide both.
     command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped());
 }

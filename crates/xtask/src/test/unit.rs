@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use super::own_program;
 use super::suite::listen;
 use super::tally::Tally;
 
@@ -43,7 +44,7 @@ fn cargo(arguments: &[&str]) -> Command {
 
 /// Ourselves, so that one failing task doesn't end the others.
 fn own(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "xtask".into()));
+    let mut command = Command::new(own_program());
     command.args(arguments);
     command
 }
