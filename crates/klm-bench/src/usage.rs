@@ -63,7 +63,8 @@ impl Drop for Watch {
 
 fn by_step(processes: impl Iterator<Item = Process>) -> Vec<StepUse> {
     let mut steps: BTreeMap<String, StepUse> = BTreeMap::new();
-    for process in processes {
+    // One that was only seen as it began or ended has no name, and nothing that could be told of it.
+    for process in processes.filter(|process| !process.step.is_empty()) {
         let step = steps.entry(process.step.clone()).or_default();
         step.step = process.step;
         step.processes += 1;
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn the_largest_process_of_a_step_is_its_peak() {
         let one = |step: &str, peak_kib| Process { step: step.to_owned(), peak_kib, own: 1.0, called: 0.5 };
-        let steps = by_step([one("verify", 10), one("apply-wave", 7), one("verify", 30)].into_iter());
+        let steps = by_step([one("verify", 10), one("apply-wave", 7), one("verify", 30), one("", 0)].into_iter());
         assert_eq!(steps.iter().map(|step| step.step.as_str()).collect::<Vec<_>>(), ["apply-wave", "verify"]);
         assert_eq!((steps[1].processes, steps[1].peak_kib), (2, 30));
         assert!((steps[1].cpu_seconds - 2.0).abs() < 1e-9);
