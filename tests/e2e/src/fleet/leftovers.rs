@@ -88,13 +88,15 @@ impl Fleet {
         Ok(())
     }
 
-    // A killed helm's `pending-upgrade` stays in the history for good after a rollback; only the newest revision
-    // holds anybody up.
+    // A killed helm's `pending-upgrade` stays in the history for good, but only behind the rollback that unlocked it.
     fn no_helm_operation_pending(&self, before: &Before) -> Result<()> {
         let revisions = self.revisions_of(&before.release, &before.namespace)?;
         let deployed = revisions.iter().filter(|revision| revision.status == "deployed").count();
-        let settled = revisions.last().is_some_and(|newest| newest.status == "deployed");
-        ensure!(settled && deployed == 1, "the release isn't settled: {revisions:?}");
+        let newest = revisions.last().is_some_and(|newest| newest.status == "deployed");
+        let unlocked = revisions
+            .windows(2)
+            .all(|pair| !pair[0].status.starts_with("pending") || pair[1].description.starts_with("Rollback to "));
+        ensure!(newest && unlocked && deployed == 1, "the release isn't settled: {revisions:?}");
         Ok(())
     }
 
