@@ -143,7 +143,7 @@ fn start(program: &Program) -> Result<i32> {
         .with_context(|| format!("cannot open {}", program.log.display()))?;
     let child = Command::new(&program.command[0])
         .args(&program.command[1..])
-        .envs([COLLECT_LESS])
+        .env(COLLECT_LESS.0, COLLECT_LESS.1)
         .envs(&program.env)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -118,17 +118,7 @@ impl Cluster {
         query: &Query,
         keep: impl FnMut(K) -> Option<T>,
     ) -> Result<Vec<T>, ApiError> {
-        Ok(self.list_at(namespace, query, keep).await?.0)
-    }
-
-    /// The same, and the version that a watch goes on from.
-    pub(super) async fn list_at<K: Kind, T>(
-        &self,
-        namespace: Option<&str>,
-        query: &Query,
-        keep: impl FnMut(K) -> Option<T>,
-    ) -> Result<(Vec<T>, String), ApiError> {
-        self.list_as::<K, K, T>(namespace, query, keep).await
+        Ok(self.list_as::<K, K, T>(namespace, query, keep).await?.0)
     }
 
     /// The same for pods as plain JSON, which is what decisions about pods read.
@@ -150,6 +140,7 @@ impl Cluster {
         Ok(found.map(|pod| PodFacts::from_json(&pod)))
     }
 
+    /// All objects, read as another type than their kind's, and the version that a watch goes on from.
     async fn list_as<K: Kind, V: DeserializeOwned, T>(
         &self,
         namespace: Option<&str>,

@@ -56,6 +56,12 @@ pub(super) struct PageMeta {
 /// A watch, as it comes.
 pub(super) type Events = LocalBoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
 
+/// What a list is called in messages.
+pub(super) fn listing<K: Kind>(namespace: Option<&str>) -> String {
+    let plural = K::plural(&());
+    namespace.map_or_else(|| format!("list {plural}"), |ns| format!("list {plural} in namespace `{ns}`"))
+}
+
 type Built = Result<Request<Vec<u8>>, kube::core::request::Error>;
 
 impl Cluster {
@@ -65,10 +71,6 @@ impl Cluster {
         query: &Query,
         next: Option<String>,
     ) -> Result<Page<V>, ApiError> {
-        let action = || {
-            let plural = K::plural(&());
-            namespace.map_or_else(|| format!("list {plural}"), |ns| format!("list {plural} in namespace `{ns}`"))
-        };
         let params = ListParams {
             label_selector: query.labels.clone(),
             field_selector: query.fields.clone(),
@@ -76,7 +78,7 @@ impl Cluster {
             continue_token: next,
             ..ListParams::default()
         };
-        self.ask(action, path::<K>(namespace).list(&params)).await
+        self.ask(|| listing::<K>(namespace), path::<K>(namespace).list(&params)).await
     }
 
     /// Sends a request until it is answered for good, and reads the answer.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::{ApiError, Cause};
-use super::request::Events;
+use super::request::{Events, listing};
 use super::{Cluster, Kind, Query, malformed, path};
 
 /// A watch is asked for this long. The server ends it well then, and it goes on where it was.
@@ -94,21 +94,14 @@ impl<K: Kind, T> View<K, T> {
     /// Lists them all again: for a verdict that must not rest on what a watch may not have told yet.
     pub async fn list_again(&mut self) -> Result<(), ApiError> {
         self.watch = None;
-        let mut broken = None;
         let keep = |object: Value| {
             let key = self.key(&object);
-            let kept = (self.keep)(object).unwrap_or_else(|error| {
-                broken.get_or_insert(error);
-                None
-            })?;
-            Some((key, kept))
+            Some((self.keep)(object).transpose()?.map(|kept| (key, kept)))
         };
-        let listed = self.cluster.list_as::<K, Value, _>(self.namespace.as_deref(), &self.query, keep).await;
-        let (objects, version) = listed?;
-        if let Some(error) = broken {
-            return Err(malformed(format!("list {}", K::plural(&())), &error));
-        }
-        self.objects = objects.into_iter().collect();
+        let namespace = self.namespace.as_deref();
+        let (objects, version) = self.cluster.list_as::<K, Value, _>(namespace, &self.query, keep).await?;
+        let readable: Result<_, serde_json::Error> = objects.into_iter().collect();
+        self.objects = readable.map_err(|error| malformed(listing::<K>(namespace), &error))?;
         self.version = version;
         self.changed = true;
         Ok(())

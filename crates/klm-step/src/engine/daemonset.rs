@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use klm_core::contract::{RUN_LABEL, STATUS};
+use klm_core::name::NodeName;
 use klm_core::node::{NodeFacts, Readiness};
 use klm_core::phase::NodePhase;
 use klm_core::proof::{self, DaemonSetFacts, Expected, KataPod, Proof};
@@ -258,8 +259,13 @@ pub(super) fn ready(proof: Proof, node: &NodeFacts) -> Proof {
 pub(super) fn still(going: &[NodeFacts], seen: &BTreeMap<String, String>) -> String {
     let Some(first) = going.first() else { return String::new() };
     let why = seen.get(first.name.as_str()).map_or("not looked at yet", String::as_str);
-    match going.len() {
-        1 => format!("node `{}`: {why}", first.name),
-        many => format!("node `{}`: {why}; and {} more", first.name, many - 1),
+    first_of(going.len(), &first.name, why)
+}
+
+/// One of so many nodes and what it waits for.
+pub(super) fn first_of(count: usize, name: &NodeName, why: &str) -> String {
+    match count {
+        1 => format!("node `{name}`: {why}"),
+        many => format!("node `{name}`: {why}; and {} more", many - 1),
     }
 }

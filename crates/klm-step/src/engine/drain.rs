@@ -13,6 +13,7 @@ use klm_core::pod::PodFacts;
 use tokio::time::Instant;
 
 use super::context::Run;
+use super::daemonset::first_of;
 use super::each::each;
 use super::record;
 use super::wave::{Turn, Wave};
@@ -76,21 +77,19 @@ impl Run<'_> {
         let wait = Wait { name, every: LOOK_EVERY, deadline: longest };
         let mut over = Vec::new();
         poll(self.world, &wait, async || {
-            let mut last = None;
+            let mut waits_for = None;
             for look in each(std::mem::take(&mut open), async |node| self.look_at(node, &rules, &shared).await).await? {
                 match look {
                     Look::Over(turn) => over.push(turn),
                     Look::Going(node, in_the_way) => {
-                        last.get_or_insert_with(|| format!("node `{}`: {in_the_way}", node.node.name));
+                        waits_for.get_or_insert(in_the_way);
                         open.push(*node);
                     }
                 }
             }
-            let others = open.len().saturating_sub(1);
-            Ok(match last {
-                None => Seen::Done(()),
-                Some(last) if others == 0 => Seen::NotYet(last),
-                Some(last) => Seen::NotYet(format!("{last}; and {others} more nodes")),
+            Ok(match (open.first(), waits_for) {
+                (Some(first), Some(why)) => Seen::NotYet(first_of(open.len(), &first.node.name, &why)),
+                _ => Seen::Done(()),
             })
         })
         .await?
@@ -131,36 +130,31 @@ impl Run<'_> {
     }
 
     async fn look_at(&self, mut draining: Draining, rules: &Rules<'_>, shared: &Shared) -> anyhow::Result<Look> {
-        let mut listed = !std::mem::replace(&mut draining.looked, true);
-        if !listed {
+        if std::mem::replace(&mut draining.looked, true) {
             draining.pods.follow().await?;
-        }
-        loop {
-            let (leaving, blocked) = sort(draining.pods.objects().values(), rules, shared);
-            if !blocked.is_empty() {
-                return Ok(draining.failed(&blocked.join("; ")));
-            }
-            if leaving.is_empty() && listed {
-                tracing::info!(node = %draining.node.name, "drained");
-                return Ok(Look::Over(Turn::On(Box::new(draining.node))));
-            }
-            if leaving.is_empty() {
+            if sort(draining.pods.objects().values(), rules, shared).0.is_empty() {
                 // A node is drained by what the server says now, not by what a watch hasn't told.
                 draining.pods.list_again().await?;
-                listed = true;
-                continue;
             }
-            self.evict_due(&leaving, &mut draining.progress).await;
-            let in_the_way = draining.progress.describe(leaving.iter().map(|(pod, _)| *pod));
-            if let Some(why) = draining.progress.hopeless.take() {
-                return Ok(draining.failed(&why));
-            }
-            if Instant::now() >= draining.ends {
-                let after = klm_core::duration::format(Duration::from_secs(self.settings.drain_timeout));
-                return Ok(draining.failed(&format!("not drained within {after}: {in_the_way}")));
-            }
-            return Ok(Look::Going(Box::new(draining), in_the_way));
         }
+        let (leaving, blocked) = sort(draining.pods.objects().values(), rules, shared);
+        if !blocked.is_empty() {
+            return Ok(draining.failed(&blocked.join("; ")));
+        }
+        if leaving.is_empty() {
+            tracing::info!(node = %draining.node.name, "drained");
+            return Ok(Look::Over(Turn::On(Box::new(draining.node))));
+        }
+        self.evict_due(&leaving, &mut draining.progress).await;
+        let in_the_way = draining.progress.describe(leaving.iter().map(|(pod, _)| *pod));
+        if let Some(why) = draining.progress.hopeless.take() {
+            return Ok(draining.failed(&why));
+        }
+        if Instant::now() >= draining.ends {
+            let after = klm_core::duration::format(Duration::from_secs(self.settings.drain_timeout));
+            return Ok(draining.failed(&format!("not drained within {after}: {in_the_way}")));
+        }
+        Ok(Look::Going(Box::new(draining), in_the_way))
     }
 
     /// A drain that began before a restart has only the rest of its time.
