@@ -3,7 +3,7 @@
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::stream::LocalBoxStream;
+use futures::stream::BoxStream;
 use http::Request;
 use http_body_util::BodyExt as _;
 use kube::api::{ListParams, WatchEvent};
@@ -53,8 +53,11 @@ pub(super) struct PageMeta {
     pub version: String,
 }
 
+/// What a watch tells.
+pub(super) type Event = Result<WatchEvent<Value>, kube::Error>;
+
 /// A watch, as it comes.
-pub(super) type Events = LocalBoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
+pub(super) type Events = BoxStream<'static, Event>;
 
 /// What a list is called in messages.
 pub(super) fn listing<K: Kind>(namespace: Option<&str>) -> String {

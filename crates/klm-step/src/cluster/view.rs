@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use klm_core::pod::PodFacts;
 use kube::api::{WatchEvent, WatchParams};
 use serde_json::Value;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::error::{ApiError, Cause};
-use super::request::{Events, listing};
+use super::request::{Event, Events, listing};
 use super::{Cluster, Kind, Query, malformed, path};
 
 /// A watch is asked for this long. The server ends it well then, and it goes on where it was.
@@ -25,6 +28,9 @@ const LASTS: Duration = Duration::from_secs(240);
 /// After this long without a word another watch is begun: the connection may be dead, and nobody told us. Servers send
 /// a bookmark about every minute.
 const SILENT_FOR: Duration = Duration::from_secs(90);
+
+/// Events that are read before anybody looks. A pod's is some ten kilobytes.
+const READ_AHEAD: usize = 256;
 
 /// Objects as they are, by name (`namespace/name` where the view is of all namespaces), each reduced to what is needed of it.
 pub struct View<K, T> {
@@ -43,9 +49,28 @@ pub struct View<K, T> {
 /// Objects come as plain JSON: code that reads events of a whole typed kind would be a tenth of the program for each.
 type Keep<T> = Box<dyn Fn(Value) -> Result<Option<T>, serde_json::Error>>;
 
+/// Read by a task of its own: the server sends each event by itself, and a connection hands the next one over only after
+/// it was waited for, which a look never does.
 struct Watch {
-    events: Events,
+    events: Receiver<Event>,
     heard: Instant,
+    /// Ends with the watch.
+    _reader: JoinSet<()>,
+}
+
+impl Watch {
+    fn read(mut events: Events) -> Self {
+        let (sender, receiver) = channel(READ_AHEAD);
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            while let Some(event) = events.next().await {
+                if sender.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { events: receiver, heard: Instant::now(), _reader: reader }
+    }
 }
 
 /// What came of reading the events that are there.
@@ -144,16 +169,15 @@ impl<K: Kind, T> View<K, T> {
         };
         let plural = K::plural(&());
         let request = path::<K>(self.namespace.as_deref()).watch(&params, &self.version);
-        let events = self.cluster.events(|| format!("watch {plural}"), request).await?;
-        Ok(Watch { events, heard: Instant::now() })
+        Ok(Watch::read(self.cluster.events(|| format!("watch {plural}"), request).await?))
     }
 
     fn hear(&mut self, watch: &mut Watch) -> Heard {
         loop {
-            let event = match watch.events.next().now_or_never() {
-                None => return Heard::Everything,
-                Some(None) => return Heard::TheEnd,
-                Some(Some(event)) => event,
+            let event = match watch.events.try_recv() {
+                Err(TryRecvError::Empty) => return Heard::Everything,
+                Err(TryRecvError::Disconnected) => return Heard::TheEnd,
+                Ok(event) => event,
             };
             watch.heard = Instant::now();
             match event {
@@ -202,4 +226,73 @@ impl View<Pod, PodFacts> {
 /// A text in an object's metadata.
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{Client, Config};
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const EVENTS: usize = 100;
+    const LOOK: Duration = Duration::from_millis(200);
+
+    /// A real connection: what matters is how it hands over what comes piece by piece.
+    async fn serve(listener: TcpListener) -> io::Result<()> {
+        let mut asked = JoinSet::new();
+        loop {
+            let (connection, _) = listener.accept().await?;
+            asked.spawn(answer(connection));
+        }
+    }
+
+    async fn answer(mut connection: TcpStream) -> io::Result<()> {
+        loop {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(connection.read_u8().await?);
+            }
+            if String::from_utf8_lossy(&request).contains("watch=true") {
+                break;
+            }
+            let list = json!({"metadata": {"resourceVersion": "1"}, "items": []}).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", list.len());
+            connection.write_all((head + &list).as_bytes()).await?;
+        }
+        connection.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+        for number in 0..EVENTS {
+            let object = json!({"metadata": {"name": format!("map-{number}"), "resourceVersion": "2"}});
+            let event = format!("{}\n", json!({"type": "ADDED", "object": object}));
+            connection.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await?;
+        }
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn a_look_takes_in_all_that_came_and_not_one_event() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let client = Client::try_from(Config::new(address.parse().expect("an address"))).expect("a client");
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener));
+        let cluster = Cluster::new(client);
+        let all = View::open(&cluster, None, Query::all(), |map: ConfigMap| map.metadata.name);
+        let mut view = all.await.expect("a list");
+        let mut looks = 0;
+        let look = async {
+            while view.objects().len() < EVENTS {
+                looks += usize::from(view.follow().await.expect("a watch"));
+                sleep(LOOK).await;
+            }
+        };
+        timeout(100 * LOOK, look).await.expect("every event");
+        assert!(looks < EVENTS / 4, "{looks} looks for {EVENTS} events that came at once");
+    }
 }
