@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::cargo::cargo;
 use crate::control_plane::EXECUTOR_IMAGE;
 use crate::image::{Image, Layer, Layout, Platform};
 use crate::node::PAUSE_IMAGE;
@@ -46,10 +47,8 @@ impl Programs {
     /// Builds them with Cargo: seconds when nothing has changed.
     pub fn build() -> Result<Self> {
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         process::run(
-            Command::new(cargo)
-                .current_dir(paths::workspace())
+            cargo()
                 // A target that is named keeps these flags, and the files, apart from an ordinary build.
                 .env("RUSTFLAGS", "-C target-feature=+crt-static")
                 .args(["build", "--quiet", "--locked", "--profile", "bed", "--target", &target])

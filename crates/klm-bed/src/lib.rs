@@ -5,6 +5,7 @@
 pub mod address;
 mod argo;
 pub mod audit;
+mod cargo;
 mod cgroups;
 mod cluster;
 pub mod control_plane;
@@ -29,6 +30,7 @@ pub mod utils;
 pub mod wait;
 pub mod world;
 
+pub use cargo::cargo;
 pub use cluster::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, REGISTRY_VARIABLE};
 pub use down::down;
 pub use leftovers::Leftovers;

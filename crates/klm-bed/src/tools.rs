@@ -1,10 +1,10 @@
 //! Programs of the Rust world that cargo installs once, at a stated version, into the cache.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Result;
 
+use crate::cargo::cargo;
 use crate::{paths, process};
 
 /// A program on the crates' registry, of the same name as its crate.
@@ -24,7 +24,7 @@ impl Tool {
         if !program.is_file() {
             say(&format!("installing {} {}", self.name, self.version));
             process::run(
-                Command::new("cargo")
+                cargo()
                     // Flags for the product aren't meant for the tool.
                     .env_remove("RUSTFLAGS")
                     .env_remove("CARGO_ENCODED_RUSTFLAGS")

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::kept::{self, Ingredients};
 use super::{Arch, limits};
+use crate::cargo::as_from_outside;
 use crate::tools::Tool;
 use crate::{paths, process};
 
@@ -154,7 +155,7 @@ fn cargo(arch: Arch, path: &Path, say: &dyn Fn(&str)) -> Result<()> {
     let out = paths::target();
     say(&format!("building klm-step for {}", arch.as_str()));
     process::run(
-        Command::new(AUDITABLE.path(say)?)
+        as_from_outside(Command::new(AUDITABLE.path(say)?))
             .current_dir(paths::workspace())
             // Flags of the machine's owner would replace ours, and the program would no longer be static.
             .env_remove("RUSTFLAGS")

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use klm_bed::paths;
+use klm_bed::cargo;
 use serde_json::Value;
 
 use super::tally::Tally;
@@ -126,12 +126,6 @@ fn program(message: &Value) -> Option<(String, PathBuf)> {
     let name = target["name"].as_str()?;
     let program = message["executable"].as_str()?;
     is_suite.then(|| (name.to_owned(), PathBuf::from(program)))
-}
-
-fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(paths::workspace());
-    command
 }
 
 /// Runs a test program, passes its lines on, and counts its results. Ends it when it takes too long.

@@ -37,8 +37,8 @@ fn tests() -> Tally {
 }
 
 fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(klm_bed::paths::workspace()).args(arguments);
+    let mut command = klm_bed::cargo();
+    command.args(arguments);
     command
 }
 
