@@ -3,13 +3,14 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::control_plane::ARGO_INSTALLED;
 use crate::options::Options;
 use crate::parts::Parts;
 use crate::process::{run as execute, words};
 use crate::run::Run;
+use crate::world::COLLECT_LESS;
 
 // The pieces of Argo's cluster installation, without the Deployments of its controller and its web server.
 const PIECES: &[&str] = &[
@@ -51,6 +52,7 @@ pub fn install(run: &Run, parts: &Parts, options: &Options) -> Result<()> {
             "kind": "Kustomization",
             "namespace": "argo",
             "resources": resources,
+            "patches": [{"patch": collect_less().to_string()}],
         }))?,
     )?;
     // Server-side: the full definitions are too large for the annotation that a client-side apply keeps.
@@ -65,4 +67,15 @@ pub fn install(run: &Run, parts: &Parts, options: &Options) -> Result<()> {
     .context("cannot install Argo's definitions and rights")?;
     fs::write(run.path(ARGO_INSTALLED), "")?;
     Ok(())
+}
+
+/// Argo's own containers in step pods, like every other Go program of the cluster.
+fn collect_less() -> Value {
+    let (name, value) = COLLECT_LESS;
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "workflow-controller-configmap"},
+        "data": {"executor": json!({"env": [{"name": name, "value": value}]}).to_string()},
+    })
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// All of these are Go programs that collect garbage much of the time. Memory is there, processor time is short.
-const COLLECT_LESS: (&str, &str) = ("GOGC", "400");
+pub const COLLECT_LESS: (&str, &str) = ("GOGC", "400");
 
 /// Everything that the first process has to do.
 #[derive(Debug, Serialize, Deserialize)]
