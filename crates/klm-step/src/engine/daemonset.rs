@@ -26,7 +26,7 @@ use crate::wait::{Seen, Wait, Waited, poll};
 const ASK_EVERY: Duration = Duration::from_secs(3);
 
 /// Time between two looks at a wave, which cost no request: watches keep it up to date.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The controller needs a moment to see a new template; a pod that is deleted before would come back as it was.
 const TEMPLATE_SEEN_WITHIN: Duration = Duration::from_secs(120);
