@@ -124,7 +124,8 @@ impl Run<'_> {
         let mut pods = self.pods_of_run().await?;
         poll(self.world, &wait, async || {
             pods.follow().await?;
-            if began.elapsed() > limit + GRACE {
+            let age = began.elapsed();
+            if age >= limit + GRACE {
                 // No node fails because of what a watch hasn't told.
                 pods.list_again().await?;
             }
@@ -132,7 +133,7 @@ impl Run<'_> {
             let mut ended = Vec::new();
             for probe in std::mem::take(&mut open) {
                 let pod = pods.get(&probe.name);
-                match verdict(pod, &[], began.elapsed(), limit + GRACE) {
+                match verdict(pod, &[], age, limit + GRACE) {
                     Verdict::Running(what) => {
                         seen.insert(probe.node.name.to_string(), what);
                         open.push(probe);
@@ -141,7 +142,7 @@ impl Run<'_> {
                 }
             }
             let turns = each(ended, async |(probe, pod, end)| {
-                self.conclude_probe(probe, pod, end, began.elapsed(), limit).await
+                self.conclude_probe(probe, pod, end, age, limit).await
             });
             let (mut well, badly): (Vec<_>, Vec<_>) =
                 turns.await?.into_iter().partition(|turn| matches!(turn, Turn::On(_)));
