@@ -98,8 +98,8 @@ pub fn full(whole: bool) -> Vec<Fleet> {
             Measure::Alone { part: 250, at_once: 50, install: LONG.install },
             // Five waves, which is what a step carries in a run over the whole fleet.
             Measure::Rollout(Rollout { batch: 50, part: Some(250), waves_per_step: Some(5), ..LONG }),
-            Measure::Rollout(Rollout { batch: 1, part: Some(254), waves_per_step: Some(5), ..LONG }),
-            Measure::Rollout(Rollout { batch: 1, limit: minutes(3), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 1, part: Some(252), waves_per_step: Some(5), ..LONG }),
+            Measure::Rollout(Rollout { batch: 1, limit: minutes(2), ..SHORT }),
         ],
     };
     let five_thousand = |mode, most: Option<Duration>| Fleet {
@@ -115,7 +115,7 @@ pub fn full(whole: bool) -> Vec<Fleet> {
     vec![
         thousand(Mode::Daemonset),
         thousand(Mode::Job),
-        five_thousand(Mode::Daemonset, minutes(12)),
+        five_thousand(Mode::Daemonset, minutes(10)),
         five_thousand(Mode::Job, minutes(5)),
     ]
 }

@@ -48,7 +48,7 @@ fn where_it_ran(record: &Record) -> String {
          a verification pod ends well after a set time. kata-deploy is this repository's stand-in: its charts and its dispatcher run, its \
          installs take a set time. What real nodes add (pulls, restarts of containerd, drains) comes on top of each wave, \
          whoever upgrades it. \
-         `klm-step` is built without optimization here, as for every test: its processor times are upper bounds.\n\n",
+         `klm-step` is built with little optimization here, as for every test: its processor times are upper bounds.\n\n",
         machine.processors, machine.memory_gib, machine.load_before, machine.requeue_seconds,
     )
 }
