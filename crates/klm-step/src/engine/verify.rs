@@ -141,9 +141,7 @@ impl Run<'_> {
                     end => ended.push((probe, pod, end)),
                 }
             }
-            let turns = each(ended, async |(probe, pod, end)| {
-                self.conclude_probe(probe, pod, end, age, limit).await
-            });
+            let turns = each(ended, async |(probe, pod, end)| self.conclude_probe(probe, pod, end, age, limit).await);
             let (mut well, badly): (Vec<_>, Vec<_>) =
                 turns.await?.into_iter().partition(|turn| matches!(turn, Turn::On(_)));
             passed.append(&mut well);
