@@ -33,9 +33,11 @@ const RIGHTS_WITHIN: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Objects per page: 100 nodes with all their images and managed fields are two megabytes, and no more than a page is ever
-/// held as it came.
-const PAGE: u32 = 100;
+/// Objects per page: about two megabytes with all their managed fields, and for nodes their images, and no more than a page
+/// is ever held as it came.
+fn page_of<K: Kind>() -> u32 {
+    if K::plural(&()) == "nodes" { 100 } else { 250 }
+}
 
 /// A page of a list. Items stay in the type that the caller reads, without fields it has no use for.
 #[derive(Deserialize)]
@@ -77,7 +79,7 @@ impl Cluster {
         let params = ListParams {
             label_selector: query.labels.clone(),
             field_selector: query.fields.clone(),
-            limit: Some(PAGE),
+            limit: Some(page_of::<K>()),
             continue_token: next,
             ..ListParams::default()
         };
@@ -96,14 +98,14 @@ impl Cluster {
             .map_err(|error| malformed(action(), &format!("the answer is not what was asked for: {error}")))
     }
 
-    /// Sends a request for a text that only explains: once, and once more when the way to the server broke. A kubelet
-    /// that restarts must not hold up a whole wave.
+    /// Sends a request for a text that only explains: once, and once more when the way to the API server broke. A kubelet
+    /// that is away must not hold up a whole wave.
     pub(super) async fn ask_text(&self, request: Built) -> Option<String> {
         let request = request.ok()?;
         for last in [false, true] {
             match timeout(TEXT_WITHIN, self.send_once(request.clone())).await {
                 Ok(Ok(bytes)) => return Some(String::from_utf8_lossy(&bytes).into_owned()),
-                Ok(Err(cause)) if cause.may_pass() && !last => sleep(FIRST_PAUSE).await,
+                Ok(Err(Cause::Unreachable(_))) if !last => sleep(FIRST_PAUSE).await,
                 _ => return None,
             }
         }
