@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use klm_core::helm_command::{self, Base, HelmCommand};
 use klm_core::node::NodeFacts;
+use klm_core::plan::Mode;
 use klm_core::proof::{self, Expected, JobEnd, NodeJob, Proof};
 use klm_core::release::{self, Revision};
 use klm_core::standing::Purpose;
@@ -241,6 +242,16 @@ impl Run<'_> {
             jobs: View::open(cluster, namespace, self.node_jobs(), |job| observe::node_job(&job)).await?,
             nodes: self.nodes_in_flight(aim).await?,
         })
+    }
+
+    /// What the next dispatch would do first, while this wave is verified. A wave that failed keeps its Jobs until then,
+    /// for whoever looks.
+    pub async fn clear_jobs_ahead(&self) {
+        if self.mode == Mode::Job
+            && let Err(error) = self.clear_jobs().await
+        {
+            tracing::info!(%error, "the Jobs of this wave stay until the next one is dispatched");
+        }
     }
 
     /// Takes every Job of an earlier dispatch away: some dispatchers adopt a finished one and report its success as

@@ -24,8 +24,11 @@ pub async fn run(args: &cli::WaveStep, world: &World) -> Result<(), StepError> {
         tracing::info!(wave = number, of = plan.wave_count(), nodes = plan.wave(number).len(), "applying");
         let mut wave = run.apply(plan.wave(number), &what).await?;
         // Nodes that are installed beside one that failed have earned their verdict: it may let them stay.
-        if number < last || !wave.failed.is_empty() {
+        if !wave.failed.is_empty() {
             run.verify_at_target(&mut wave).await?;
+        } else if number < last {
+            let (verified, ()) = tokio::join!(run.verify_at_target(&mut wave), run.clear_jobs_ahead());
+            verified?;
         }
         if !wave.failed.is_empty() {
             return Err(StepError::Unverified(wave.failed));

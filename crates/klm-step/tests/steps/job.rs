@@ -55,3 +55,17 @@ async fn a_node_that_fails_in_the_second_wave_goes_back_alone() {
     bed.assert_tidy();
     assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), json!({"deploymentMode": "job"}));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_jobs_of_a_wave_go_while_it_is_verified_and_those_of_the_last_one_stay() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job());
+    let flow = bed.flow("up", &[("waves-per-step", "3")]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    bed.rollout(&flow, 1).await.unwrap();
+    let transcript = bed.cluster.transcript();
+    let gone = |what: &str| transcript.iter().position(|line| line.starts_with("DELETE") && line.contains(what));
+    let [job, probe] = ["/jobs/kata-deploy-install-worker-1", "/pods/klm-verify-"].map(gone);
+    assert!(job.is_some() && job < probe, "{transcript:#?}");
+    assert_eq!(gone("/jobs/kata-deploy-install-worker-3"), None, "for whoever looks");
+    bed.assert_tidy();
+}
