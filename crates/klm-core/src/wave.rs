@@ -3,7 +3,8 @@
 use crate::refusal::Refusal;
 
 /// Waves up to this number are a workflow step each. Argo takes 20 s and more between two steps, so a longer run carries
-/// several in one: as many as it then has steps, which keeps both numbers small.
+/// several in one: twice as many as it then has steps, which keeps both numbers small, and Argo's part of a wave's time
+/// smaller than ours.
 pub const SINGLE: usize = 10;
 
 /// Steps that a Workflow may have: with more, its object comes close to what etcd takes.
@@ -12,8 +13,9 @@ pub const MOST_STEPS: usize = 200;
 /// Consecutive waves per step; `asked` is the parameter, 0 for "decide".
 pub fn waves_per_step(waves: usize, asked: usize) -> Result<usize, Refusal> {
     if asked == 0 {
-        let root = waves.isqrt();
-        let root = if root * root < waves { root + 1 } else { root };
+        let twice = 2 * waves;
+        let root = twice.isqrt();
+        let root = if root * root < twice { root + 1 } else { root };
         return Ok(if waves <= SINGLE { 1 } else { root.max(waves.div_ceil(MOST_STEPS)) });
     }
     let steps = waves.div_ceil(asked);
@@ -44,11 +46,12 @@ mod tests {
     #[case(0, 0, Some(1))]
     #[case(1, 0, Some(1))]
     #[case(10, 0, Some(1))]
-    #[case(11, 0, Some(4))]
-    #[case(20, 0, Some(5))]
-    #[case(100, 0, Some(10))]
-    #[case(5_000, 0, Some(71))]
-    #[case(40_000, 0, Some(200))]
+    #[case(11, 0, Some(5))]
+    #[case(20, 0, Some(7))]
+    #[case(100, 0, Some(15))]
+    #[case(5_000, 0, Some(100))]
+    #[case(80_000, 0, Some(400))]
+    #[case(90_000, 0, Some(450))]
     #[case(200, 1, Some(1))]
     #[case(201, 1, None)]
     #[case(5_000, 25, Some(25))]

@@ -168,7 +168,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "defaults.wavesPerStep",
         "0",
         Kind::Integer { min: 0 },
-        "Consecutive waves that one workflow step handles; 0: one in runs of up to 10 waves, else as many as there are steps then",
+        "Consecutive waves that one workflow step handles; 0: one in runs of up to 10 waves, else twice as many as there are steps then",
     ),
     p(
         "when-locked",

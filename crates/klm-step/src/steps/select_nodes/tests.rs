@@ -253,7 +253,7 @@ async fn a_great_fleet_fits_its_plan_and_its_steps() {
     let bench = Bench::of(Fleet::new().workers(1_200).version("4.0.0").job());
     bench.select("4.1.0", &[]).await.unwrap();
     let plan = bench.plan();
-    assert_eq!((plan.nodes.len(), plan.wave_count(), plan.item_count()), (1_200, 1_200, 35));
+    assert_eq!((plan.nodes.len(), plan.wave_count(), plan.item_count()), (1_200, 1_200, 25));
     let size = bench.cluster.get("configmaps", "flows", "up-1-plan").unwrap().to_string().len();
     assert!(size * 5_000 / 1_200 < 1_000_000, "{size} bytes for 1,200 nodes");
     assert_eq!(plan.nodes[9].0, NodeName::try_from("worker-10").unwrap());
