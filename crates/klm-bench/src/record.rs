@@ -144,7 +144,13 @@ impl Run {
         (waves > 0.0).then(|| self.timeline.rollout / waves)
     }
 
-    /// The same without what the nodes themselves took.
+    /// What a wave took in step pods. Argo's time between two of them is shared by a step's waves, however many these are.
+    pub fn seconds_in_steps_per_wave(&self) -> Option<f64> {
+        let waves = self.waves_done();
+        (waves > 0.0).then(|| self.timeline.in_pods / waves)
+    }
+
+    /// The rollout's time per wave, without what the nodes themselves took.
     pub fn overhead_per_wave(&self) -> Option<f64> {
         Some(self.seconds_per_wave()? - self.install_seconds - self.verification_seconds)
     }

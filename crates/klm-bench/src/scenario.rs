@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use klm_core::plan::Mode;
+use klm_core::wave::waves_per_step;
 
 /// A cluster with this many simulated nodes, and what happens on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,23 +92,28 @@ pub fn quick() -> Vec<Fleet> {
 /// Under an hour. With `whole`, runs that would take longer are let through as well, which takes a day.
 pub fn full(whole: bool) -> Vec<Fleet> {
     let minutes = |minutes: u64| (!whole).then(|| seconds(60 * minutes));
-    let thousand = |mode| Fleet {
-        nodes: 1000,
-        mode,
-        measures: vec![
-            Measure::Alone { part: 250, at_once: 50, install: LONG.install },
-            // Five waves, which is what a step carries in a run over the whole fleet.
-            Measure::Rollout(Rollout { batch: 50, part: Some(250), waves_per_step: Some(5), ..LONG }),
-            Measure::Rollout(Rollout { batch: 1, part: Some(252), waves_per_step: Some(5), ..LONG }),
+    // One workflow step, as it is in a run over the whole fleet.
+    let step = waves_per_step(1000 / 50, 0).unwrap_or(1);
+    let thousand = |mode| {
+        let mut measures = vec![
+            Measure::Alone { part: 50 * step, at_once: 50, install: LONG.install },
+            Measure::Rollout(Rollout { batch: 50, part: Some(50 * step), waves_per_step: Some(step), ..LONG }),
+            // Two nodes more.
+            Measure::Rollout(Rollout { batch: 1, part: Some(50 * step + 2), waves_per_step: Some(step), ..LONG }),
             Measure::Rollout(Rollout { batch: 1, limit: minutes(2), ..SHORT }),
-        ],
+        ];
+        if mode == Mode::Job {
+            // Its dispatcher looks at a Job every five seconds, whoever started it.
+            measures.insert(0, Measure::Alone { part: 10, at_once: 1, install: SHORT.install });
+        }
+        Fleet { nodes: 1000, mode, measures }
     };
     let five_thousand = |mode, most: Option<Duration>| Fleet {
         nodes: 5000,
         mode,
         measures: vec![
             Measure::Rollout(Rollout { batch: 50, failing: THREE, ..SHORT }),
-            Measure::Rollout(Rollout { batch: 1, limit: minutes(2), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 1, limit: minutes(1), ..SHORT }),
             Measure::Rollout(Rollout { batch: 500, limit: minutes(1), ..SHORT }),
             Measure::Rollout(Rollout { batch: 50, limit: most, ..SHORT }),
         ],
