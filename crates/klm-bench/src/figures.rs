@@ -95,21 +95,21 @@ fn times(record: &Record, mode: Mode) -> Vec<Figure> {
     figures
 }
 
-/// kata-deploy alone with the same nodes, concurrency and install time.
-fn same_work<'a>(record: &'a Record, run: &Run) -> Option<&'a Alone> {
-    record.alone.iter().find(|alone| {
-        (alone.mode, alone.nodes, alone.at_once) == (run.mode, run.nodes, run.batch)
-            && (alone.install_seconds - run.install_seconds).abs() < 0.1
-    })
+/// kata-deploy alone with the same concurrency and install time.
+fn same_pace<'a>(record: &'a Record, run: &Run) -> impl Iterator<Item = &'a Alone> {
+    let (mode, batch, install) = (run.mode, run.batch, run.install_seconds);
+    let same = move |alone: &&Alone| (alone.mode, alone.at_once) == (mode, batch);
+    record.alone.iter().filter(same).filter(move |alone| (alone.install_seconds - install).abs() < 0.1)
 }
 
-/// What kata-deploy alone takes for a node, one at a time.
+/// The same with the same nodes.
+fn same_work<'a>(record: &'a Record, run: &Run) -> Option<&'a Alone> {
+    same_pace(record, run).find(|alone| alone.nodes == run.nodes)
+}
+
+/// What kata-deploy alone takes for a node, where the run takes one at a time as well.
 fn alone_one_by_one(record: &Record, run: &Run) -> Option<f64> {
-    let same = |alone: &&Alone| {
-        (alone.mode, alone.at_once, run.batch) == (run.mode, 1, 1)
-            && (alone.install_seconds - run.install_seconds).abs() < 0.1
-    };
-    record.alone.iter().find(same).map(|alone| alone.seconds / float(alone.nodes))
+    same_pace(record, run).find(|alone| alone.at_once == 1).map(|alone| alone.seconds / float(alone.nodes))
 }
 
 /// What the run would take over so many nodes: its front and its finish once, its rollout as often as needed.

@@ -89,7 +89,7 @@ pub fn quick() -> Vec<Fleet> {
     ]
 }
 
-/// Under an hour. With `whole`, runs that would take longer are let through as well, which takes a day.
+/// Meant for an hour. With `whole`, runs that would take longer are let through as well, which takes a day.
 pub fn full(whole: bool) -> Vec<Fleet> {
     let minutes = |minutes: u64| (!whole).then(|| seconds(60 * minutes));
     // One workflow step, as it is in a run over the whole fleet.

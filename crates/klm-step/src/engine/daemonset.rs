@@ -155,7 +155,7 @@ impl Run<'_> {
                 wave.take_in(self, turns).await?;
                 self.mark_proven(&mut arrived, wave, aim).await?;
             }
-            Ok(if wave.going.is_empty() { Seen::Done(()) } else { Seen::NotYet(still(&wave.going, &seen)) })
+            Ok(if wave.going.is_empty() { Seen::Done(()) } else { Seen::NotYet(still(wave.going.iter(), &seen)) })
         });
         if let Waited::TimedOut(timed_out) = waited.await? {
             let after = klm_core::duration::format(timed_out.after);
@@ -256,10 +256,14 @@ pub(super) fn ready(proof: Proof, node: &NodeFacts) -> Proof {
 }
 
 /// What a wave waits for, shortly: the first node's reason and how many there are.
-pub(super) fn still(going: &[NodeFacts], seen: &BTreeMap<String, String>) -> String {
-    let Some(first) = going.first() else { return String::new() };
+pub(super) fn still<'a>(
+    mut going: impl ExactSizeIterator<Item = &'a NodeFacts>,
+    seen: &BTreeMap<String, String>,
+) -> String {
+    let count = going.len();
+    let Some(first) = going.next() else { return String::new() };
     let why = seen.get(first.name.as_str()).map_or("not looked at yet", String::as_str);
-    first_of(going.len(), &first.name, why)
+    first_of(count, &first.name, why)
 }
 
 /// One of so many nodes and what it waits for.

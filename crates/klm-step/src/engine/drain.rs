@@ -130,14 +130,16 @@ impl Run<'_> {
     }
 
     async fn look_at(&self, mut draining: Draining, rules: &Rules<'_>, shared: &Shared) -> anyhow::Result<Look> {
-        if std::mem::replace(&mut draining.looked, true) {
+        let follows = std::mem::replace(&mut draining.looked, true);
+        if follows {
             draining.pods.follow().await?;
-            if sort(draining.pods.objects().values(), rules, shared).0.is_empty() {
-                // A node is drained by what the server says now, not by what a watch hasn't told.
-                draining.pods.list_again().await?;
-            }
         }
-        let (leaving, blocked) = sort(draining.pods.objects().values(), rules, shared);
+        let (mut leaving, mut blocked) = sort(draining.pods.objects().values(), rules, shared);
+        if follows && leaving.is_empty() {
+            // A node is drained by what the server says now, not by what a watch hasn't told.
+            draining.pods.list_again().await?;
+            (leaving, blocked) = sort(draining.pods.objects().values(), rules, shared);
+        }
         if !blocked.is_empty() {
             return Ok(draining.failed(&blocked.join("; ")));
         }

@@ -163,7 +163,7 @@ impl Run<'_> {
             }
             self.look(wave, arrived, dispatched, aim).await?;
             let over = wave.going.is_empty() || (gave_up && Instant::now() >= last_look);
-            Ok(if over { Seen::Done(()) } else { Seen::NotYet(still(&wave.going, &dispatched.seen)) })
+            Ok(if over { Seen::Done(()) } else { Seen::NotYet(still(wave.going.iter(), &dispatched.seen)) })
         })
         .await?;
         let why = helm.err().map(|error| format!("; {error}")).unwrap_or_default();
@@ -244,8 +244,8 @@ impl Run<'_> {
         })
     }
 
-    /// What the next dispatch would do first, while this wave is verified. A wave that failed keeps its Jobs until then,
-    /// for whoever looks.
+    /// What the next dispatch would do first, while this wave is verified. A wave whose install failed keeps its Jobs until
+    /// then, for whoever looks.
     pub async fn clear_jobs_ahead(&self) {
         if self.mode == Mode::Job
             && let Err(error) = self.clear_jobs().await

@@ -146,8 +146,8 @@ impl Run<'_> {
                 turns.await?.into_iter().partition(|turn| matches!(turn, Turn::On(_)));
             passed.append(&mut well);
             wave.take_in(self, badly).await?;
-            let going: Vec<NodeFacts> = open.iter().map(|probe| probe.node.clone()).collect();
-            Ok(if open.is_empty() { Seen::Done(()) } else { Seen::NotYet(still(&going, &seen)) })
+            let going = open.iter().map(|probe| &probe.node);
+            Ok(if open.is_empty() { Seen::Done(()) } else { Seen::NotYet(still(going, &seen)) })
         })
         .await?
         .or_fail()?;
