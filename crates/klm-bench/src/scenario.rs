@@ -100,7 +100,7 @@ pub fn full(whole: bool) -> Vec<Fleet> {
             Measure::Rollout(Rollout { batch: 50, part: Some(50 * step), waves_per_step: Some(step), ..LONG }),
             // Two nodes more.
             Measure::Rollout(Rollout { batch: 1, part: Some(50 * step + 2), waves_per_step: Some(step), ..LONG }),
-            Measure::Rollout(Rollout { batch: 1, limit: minutes(2), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 1, limit: minutes(1), ..SHORT }),
         ];
         if mode == Mode::Job {
             // Its dispatcher looks at a Job every five seconds, whoever started it.
@@ -108,22 +108,19 @@ pub fn full(whole: bool) -> Vec<Fleet> {
         }
         Fleet { nodes: 1000, mode, measures }
     };
-    let five_thousand = |mode, most: Option<Duration>| Fleet {
-        nodes: 5000,
-        mode,
-        measures: vec![
+    let five_thousand = |mode| {
+        let mut measures = vec![
             Measure::Rollout(Rollout { batch: 50, failing: THREE, ..SHORT }),
             Measure::Rollout(Rollout { batch: 1, limit: minutes(1), ..SHORT }),
-            Measure::Rollout(Rollout { batch: 500, limit: minutes(1), ..SHORT }),
-            Measure::Rollout(Rollout { batch: 50, limit: most, ..SHORT }),
-        ],
+            Measure::Rollout(Rollout { batch: 50, limit: minutes(3), ..SHORT }),
+        ];
+        if mode == Mode::Daemonset {
+            // How much memory it takes doesn't depend on the mode.
+            measures.insert(2, Measure::Rollout(Rollout { batch: 500, limit: minutes(1), ..SHORT }));
+        }
+        Fleet { nodes: 5000, mode, measures }
     };
-    vec![
-        thousand(Mode::Daemonset),
-        thousand(Mode::Job),
-        five_thousand(Mode::Daemonset, minutes(10)),
-        five_thousand(Mode::Job, minutes(5)),
-    ]
+    vec![thousand(Mode::Daemonset), thousand(Mode::Job), five_thousand(Mode::Daemonset), five_thousand(Mode::Job)]
 }
 
 #[cfg(test)]
