@@ -100,10 +100,11 @@ pub fn full(whole: bool) -> Vec<Fleet> {
             Measure::Rollout(Rollout { batch: 50, part: Some(50 * step), waves_per_step: Some(step), ..LONG }),
             // Two nodes more.
             Measure::Rollout(Rollout { batch: 1, part: Some(50 * step + 2), waves_per_step: Some(step), ..LONG }),
-            Measure::Rollout(Rollout { batch: 1, limit: minutes(1), ..SHORT }),
+            // Ten waves or more, for what a wave costs.
+            Measure::Rollout(Rollout { batch: 1, limit: minutes(if mode == Mode::Job { 2 } else { 1 }), ..SHORT }),
         ];
         if mode == Mode::Job {
-            // Its dispatcher looks at a Job every five seconds, whoever started it.
+            // A hook, a dispatcher and a Job for each node take their time, whoever starts them.
             measures.insert(0, Measure::Alone { part: 10, at_once: 1, install: SHORT.install });
         }
         Fleet { nodes: 1000, mode, measures }
@@ -112,7 +113,7 @@ pub fn full(whole: bool) -> Vec<Fleet> {
         let mut measures = vec![
             Measure::Rollout(Rollout { batch: 50, failing: THREE, ..SHORT }),
             Measure::Rollout(Rollout { batch: 1, limit: minutes(1), ..SHORT }),
-            Measure::Rollout(Rollout { batch: 50, limit: minutes(3), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 50, limit: minutes(2), ..SHORT }),
         ];
         if mode == Mode::Daemonset {
             // How much memory it takes doesn't depend on the mode.

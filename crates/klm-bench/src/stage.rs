@@ -99,7 +99,7 @@ impl Stage {
 
     /// Installs the origin everywhere, as quickly as it goes, and waits for it.
     pub async fn install_origin(&self) -> Result<()> {
-        // A dispatcher at its own interval of five seconds, with fewer Jobs at a time, takes six minutes for 5,000 nodes.
+        // With few Jobs at a time, and all of them listed twice a second, a dispatcher takes six minutes for 5,000 nodes.
         let pace = Pace { install: Duration::ZERO, poll: Duration::from_secs(2), ..Pace::default() };
         setup::set_pace(&self.client, KUBE_SYSTEM, pace).await?;
         self.helm_kata("install", ORIGIN, &["job.parallelism=1000"]).await?;
