@@ -174,23 +174,13 @@ fn lacks_disk(folder: &Path, gib: u64) -> Option<Missing> {
     })
 }
 
-/// How many clusters this machine's memory and processors are enough for at the same time.
+/// How many clusters of three nodes this machine has room for: memory, processors, and inotify instances. Each holds 28
+/// of those, eight a node; where they run out, containerd starts without its service for kubelets.
 pub fn clusters_that_fit() -> usize {
     let by_memory = usize::try_from(available_memory().unwrap_or_default() / (4 * GIB)).unwrap_or(1);
-    let by_processors = std::thread::available_parallelism().map_or(1, |processors| 3 * processors.get());
-    by_memory.min(by_processors).max(1)
-}
-
-/// How many inotify instances clusters may hold together.
-pub fn watchers_that_fit() -> usize {
-    // A few are left to others.
-    inotify_instances().map_or(usize::MAX, |instances| instances.saturating_sub(4))
-}
-
-/// The inotify instances that a cluster with so many real nodes holds. Where they run out, containerd starts without its
-/// service for kubelets.
-pub const fn watchers(nodes: usize) -> usize {
-    if nodes == 0 { 0 } else { 4 + 8 * nodes }
+    let by_processors = std::thread::available_parallelism().map_or(1, |processors| 2 * processors.get());
+    let by_watchers = inotify_instances().map_or(usize::MAX, |instances| instances / 30);
+    by_memory.min(by_processors).min(by_watchers).max(1)
 }
 
 fn inotify_instances() -> Option<usize> {

@@ -1,7 +1,6 @@
 //! `cargo xtask test`: what decides whether a change is good, in two tiers; the same for people and for CI.
 
 mod cluster;
-mod room;
 mod suite;
 mod tally;
 mod unit;
@@ -45,7 +44,7 @@ pub struct Test {
     /// Leave the clusters as they are at the end
     #[arg(long)]
     keep: bool,
-    /// Clusters at the same time, if there are inotify instances for so many [default: as many as memory and processors allow]
+    /// Clusters at the same time [default: as many as memory, processors and inotify instances allow]
     #[arg(long)]
     clusters: Option<usize>,
     /// Install missing Debian packages; the default when CI=true

@@ -1,13 +1,14 @@
 //! The suites against real clusters: each suite gets a fresh one, and several run at the same time.
 
+use std::collections::VecDeque;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use klm_bed::run::Run;
 use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
 
-use super::room::Room;
 use super::suite::{self, Suite, listen};
 use super::tally::Tally;
 use super::{Test, own_program};
@@ -30,13 +31,16 @@ pub fn run(test: &Test) -> Result<Tally> {
         return Ok(suites.iter().map(|suite| run_program(suite, &cluster, only.as_deref())).sum());
     }
     let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
-    let room = Room::new(suites, preflight::watchers_that_fit());
+    let queue = Mutex::new(VecDeque::from(suites));
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
-        let one_after_another = || {
-            let next = || room.take_next();
-            std::iter::from_fn(next).map(|taken| with_own_cluster(taken.suite(), test, only.as_deref())).sum()
-        };
-        let running: Vec<_> = (1..=workers).map(|_| scope.spawn(one_after_another)).collect();
+        let running: Vec<_> = (1..=workers)
+            .map(|_| {
+                scope.spawn(|| {
+                    let next = || queue.lock().ok()?.pop_front();
+                    std::iter::from_fn(next).map(|suite| with_own_cluster(&suite, test, only.as_deref())).sum()
+                })
+            })
+            .collect();
         running.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Tally::failure())).collect()
     });
     Ok(tallies.into_iter().sum())
