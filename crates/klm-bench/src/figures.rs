@@ -98,8 +98,9 @@ fn times(record: &Record, mode: Mode) -> Vec<Figure> {
 /// kata-deploy alone with the same concurrency and install time.
 fn same_pace<'a>(record: &'a Record, run: &Run) -> impl Iterator<Item = &'a Alone> {
     let (mode, batch, install) = (run.mode, run.batch, run.install_seconds);
-    let same = move |alone: &&Alone| (alone.mode, alone.at_once) == (mode, batch);
-    record.alone.iter().filter(same).filter(move |alone| (alone.install_seconds - install).abs() < 0.1)
+    record.alone.iter().filter(move |alone| {
+        (alone.mode, alone.at_once) == (mode, batch) && (alone.install_seconds - install).abs() < 0.1
+    })
 }
 
 /// The same with the same nodes.

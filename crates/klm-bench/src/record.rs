@@ -140,14 +140,17 @@ impl Run {
 
     /// What a wave took on the average of the rollout.
     pub fn seconds_per_wave(&self) -> Option<f64> {
-        let waves = self.waves_done();
-        (waves > 0.0).then(|| self.timeline.rollout / waves)
+        self.per_wave(self.timeline.rollout)
     }
 
     /// What a wave took in step pods. Argo's time between two of them is shared by a step's waves, however many these are.
     pub fn seconds_in_steps_per_wave(&self) -> Option<f64> {
+        self.per_wave(self.timeline.in_pods)
+    }
+
+    fn per_wave(&self, seconds: f64) -> Option<f64> {
         let waves = self.waves_done();
-        (waves > 0.0).then(|| self.timeline.in_pods / waves)
+        (waves > 0.0).then(|| seconds / waves)
     }
 
     /// The rollout's time per wave, without what the nodes themselves took.

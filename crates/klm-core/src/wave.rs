@@ -12,11 +12,13 @@ pub const MOST_STEPS: usize = 200;
 
 /// Consecutive waves per step; `asked` is the parameter, 0 for "decide".
 pub fn waves_per_step(waves: usize, asked: usize) -> Result<usize, Refusal> {
+    if asked == 0 && waves <= SINGLE {
+        return Ok(1);
+    }
     if asked == 0 {
-        let twice = 2 * waves;
-        let root = twice.isqrt();
-        let root = if root * root < twice { root + 1 } else { root };
-        return Ok(if waves <= SINGLE { 1 } else { root.max(waves.div_ceil(MOST_STEPS)) });
+        // The root of twice the waves, rounded up.
+        let root = (2 * waves - 1).isqrt() + 1;
+        return Ok(root.max(waves.div_ceil(MOST_STEPS)));
     }
     let steps = waves.div_ceil(asked);
     if steps > MOST_STEPS {
