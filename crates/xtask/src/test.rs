@@ -62,10 +62,12 @@ pub fn run(test: &Test) -> Result<ExitCode> {
             Ok(found) => tally += found,
             // A tier that couldn't run proves nothing; that is a failure, not an absence.
             Err(error) => {
-                eprintln!("error: the cluster's suites didn't run: {error:#}");
-                tally += Tally::failure();
+                tally += Tally::failure(format!("the cluster's suites didn't run: {error:#}"));
             }
         }
+    }
+    for what in tally.named() {
+        eprintln!("failed: {what}");
     }
     writeln!(std::io::stdout(), "{tally}")?;
     Ok(if tally.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

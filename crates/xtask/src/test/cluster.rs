@@ -28,7 +28,7 @@ pub fn run(test: &Test) -> Result<Tally> {
     if let Some(kubeconfig) = &test.kubeconfig {
         let cluster = Cluster::existing(kubeconfig, test.registry.clone());
         furnish(&cluster)?;
-        return Ok(suites.iter().map(|suite| run_program(suite, &cluster, only.as_deref())).sum());
+        return Ok(suites.iter().map(|suite| run_program(suite, &cluster, only.as_deref()).of(&suite.name)).sum());
     }
     let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
     let queue = Mutex::new(VecDeque::from(suites));
@@ -41,7 +41,8 @@ pub fn run(test: &Test) -> Result<Tally> {
                 })
             })
             .collect();
-        running.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Tally::failure())).collect()
+        let panicked = |_| Tally::failure("the thread that runs suites panicked");
+        running.into_iter().map(|worker| worker.join().unwrap_or_else(panicked)).collect()
     });
     Ok(tallies.into_iter().sum())
 }
@@ -76,13 +77,14 @@ fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<Str
 fn with_own_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Tally {
     let started = Instant::now();
     let tally = if suite.needs.cluster {
-        on_fresh_cluster(suite, test, only).unwrap_or_else(|error| {
-            eprintln!("{}: error: {error:#}", suite.name);
-            Tally::failure()
-        })
+        on_fresh_cluster(suite, test, only).unwrap_or_else(|error| Tally::failure(format!("{error:#}")))
     } else {
         listen(&mut program(suite, only), &prefix(suite))
-    };
+    }
+    .of(&suite.name);
+    for what in tally.named() {
+        eprintln!("failed: {what}");
+    }
     eprintln!("{}: {tally} in {:.0} s", suite.name, started.elapsed().as_secs_f32());
     tally
 }
@@ -101,7 +103,7 @@ fn on_fresh_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Result<Ta
     };
     let told = |line: &str| eprintln!("{}{line}", prefix(suite));
     let result = Cluster::up(&options, &told).map(|cluster| run_program(suite, &cluster, only));
-    let well = result.as_ref().is_ok_and(|tally| tally.is_good());
+    let well = result.as_ref().is_ok_and(Tally::is_good);
     if !well {
         keep_logs(suite, &run);
     }

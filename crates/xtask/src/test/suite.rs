@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -133,8 +133,7 @@ pub fn listen(command: &mut Command, prefix: &str) -> Tally {
     let mut child = match command.stdin(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("{prefix}cannot start `{}`: {error}", klm_bed::process::shown(command));
-            return Tally::failure();
+            return Tally::failure(format!("cannot start `{}`: {error}", klm_bed::process::shown(command)));
         }
     };
     let output = child.stdout.take();
@@ -157,11 +156,15 @@ pub fn listen(command: &mut Command, prefix: &str) -> Tally {
             }
             tally
         });
-        let well = wait(&mut child, prefix);
+        let ended = wait(&mut child);
         if let Ok(found) = reader.join() {
             tally += found;
         }
-        tally = tally.ended(well);
+        let well = matches!(ended, Ok(status) if status.success());
+        tally = std::mem::take(&mut tally).ended(well, || match ended {
+            Ok(status) => format!("a test program ended with {status}"),
+            Err(why) => why,
+        });
     });
     tally
 }
@@ -171,22 +174,18 @@ fn is_verdict(line: &str) -> bool {
     line.starts_with("test ") && ["... ok", "... FAILED"].iter().any(|verdict| line.ends_with(verdict))
 }
 
-fn wait(child: &mut Child, prefix: &str) -> bool {
+fn wait(child: &mut Child) -> Result<ExitStatus, String> {
     let started = Instant::now();
     loop {
         match child.try_wait() {
-            Ok(Some(status)) => return status.success(),
+            Ok(Some(status)) => return Ok(status),
             Ok(None) if started.elapsed() < DEADLINE => std::thread::sleep(Duration::from_millis(200)),
             Ok(None) => {
-                eprintln!("{prefix}ended after {} minutes: it hangs", DEADLINE.as_secs() / 60);
                 let _ = child.kill();
                 let _ = child.wait();
-                return false;
+                return Err(format!("ended after {} minutes: it hangs", DEADLINE.as_secs() / 60));
             }
-            Err(error) => {
-                eprintln!("{prefix}cannot wait for the test program: {error}");
-                return false;
-            }
+            Err(error) => return Err(format!("cannot wait for the test program: {error}")),
         }
     }
 }
@@ -224,6 +223,8 @@ mod tests {
         command
             .args(["-c", "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; kill -9 $$"])
             .stdout(Stdio::piped());
-        assert_eq!(listen(&mut command, "").to_string(), "2 passed, 1 failed");
+        let tally = listen(&mut command, "");
+        assert_eq!(tally.to_string(), "2 passed, 1 failed");
+        assert!(tally.named()[0].contains("signal: 9"), "{tally:?}");
     }
 }

@@ -1,46 +1,66 @@
-//! How many tests passed and failed, summed over every test program.
+//! How many tests passed and failed, summed over every test program, and which failed.
 
 use std::fmt;
 use std::ops::AddAssign;
 
 /// A count of results.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     passed: usize,
     failed: usize,
+    /// What failed, for the end of a log that nobody reads from its beginning.
+    named: Vec<String>,
 }
 
 impl Tally {
     /// One thing that was checked, and held.
     pub fn success() -> Self {
-        Self { passed: 1, failed: 0 }
+        Self { passed: 1, ..Self::default() }
     }
 
     /// One thing that was checked, and didn't hold; or couldn't be checked.
-    pub fn failure() -> Self {
-        Self { passed: 0, failed: 1 }
+    pub fn failure(what: impl Into<String>) -> Self {
+        Self { failed: 1, named: vec![what.into()], ..Self::default() }
+    }
+
+    /// What failed.
+    pub fn named(&self) -> &[String] {
+        &self.named
     }
 
     /// Whether there was something, and nothing failed.
-    pub fn is_good(self) -> bool {
+    pub const fn is_good(&self) -> bool {
         self.failed == 0 && self.passed > 0
     }
 
-    /// The results in one line of a test program's output, if it is the line that has them.
+    /// The results in one line of a test program's output, if it is the line that has them, or the name of a test that
+    /// failed.
     pub fn of_line(line: &str) -> Option<Self> {
+        if let Some(failed) = line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" stdout ----")) {
+            return Some(Self { named: vec![failed.to_owned()], ..Self::default() });
+        }
         let counts = line.strip_prefix("test result: ")?;
         let count =
             |word: &str| counts.split([';', '.']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok());
-        Some(Self { passed: count("passed")?, failed: count("failed")? })
+        Some(Self { passed: count("passed")?, failed: count("failed")?, named: Vec::new() })
     }
 
     /// Counts a program that ended badly although no test of it had failed: it crashed, was killed or didn't compile.
     #[must_use]
-    pub fn ended(self, well: bool) -> Self {
-        if well || self.failed > 0 {
-            return self;
+    pub fn ended(mut self, well: bool, how: impl FnOnce() -> String) -> Self {
+        if !well && self.failed == 0 {
+            self += Self::failure(how());
         }
-        Self { failed: 1, ..self }
+        self
+    }
+
+    /// The same with this in front of every name.
+    #[must_use]
+    pub fn of(mut self, whose: &str) -> Self {
+        for name in &mut self.named {
+            *name = format!("{whose}: {name}");
+        }
+        self
     }
 }
 
@@ -48,6 +68,7 @@ impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.named.extend(other.named);
     }
 }
 
@@ -71,25 +92,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_of_a_test_program_is_understood() {
+    fn the_lines_of_a_test_program_are_understood() {
         let line = "test result: FAILED. 17 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.02s";
-        assert_eq!(Tally::of_line(line), Some(Tally { passed: 17, failed: 2 }));
+        assert_eq!(Tally::of_line(line).unwrap().to_string(), "17 passed, 2 failed");
+        assert_eq!(Tally::of_line("---- waves::none_is_left stdout ----").unwrap().named(), ["waves::none_is_left"]);
         assert_eq!(Tally::of_line("test result_is_shown ... ok"), None);
     }
 
     #[test]
     fn a_program_that_crashed_counts_as_a_failure_once() {
-        let crashed = Tally { passed: 3, failed: 0 }.ended(false);
-        assert_eq!(crashed, Tally { passed: 3, failed: 1 });
-        assert_eq!(Tally { passed: 3, failed: 2 }.ended(false), Tally { passed: 3, failed: 2 });
-        assert_eq!(Tally { passed: 3, failed: 0 }.ended(true), Tally { passed: 3, failed: 0 });
+        let ended =
+            |failed, well| Tally { passed: 3, failed, ..Tally::default() }.ended(well, || "it crashed".to_owned());
+        assert_eq!(ended(0, false).to_string(), "3 passed, 1 failed");
+        assert_eq!(ended(0, false).named(), ["it crashed"]);
+        assert_eq!(ended(2, false).to_string(), "3 passed, 2 failed");
+        assert_eq!(ended(0, true).to_string(), "3 passed, 0 failed");
+    }
+
+    #[test]
+    fn what_failed_is_known_with_its_suite() {
+        let sum: Tally =
+            [Tally::success(), Tally::failure("no cluster").of("job"), Tally::failure("lints")].into_iter().sum();
+        assert_eq!(sum.named(), ["job: no cluster", "lints"]);
     }
 
     #[test]
     fn no_results_at_all_are_not_good() {
         assert!(!Tally::default().is_good());
         assert!(Tally::success().is_good());
-        assert!(!Tally::failure().is_good());
-        assert_eq!(Tally { passed: 12, failed: 3 }.to_string(), "12 passed, 3 failed");
+        assert!(!Tally::failure("lints").is_good());
     }
 }

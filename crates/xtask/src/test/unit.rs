@@ -25,7 +25,7 @@ fn check(what: &str, mut command: Command) -> Tally {
     let well = command.status().is_ok_and(|status| status.success());
     let word = if well { "passed" } else { "FAILED" };
     eprintln!("{what}: {word} in {:.1} s", started.elapsed().as_secs_f32());
-    if well { Tally::success() } else { Tally::failure() }
+    if well { Tally::success() } else { Tally::failure(what) }
 }
 
 fn tests() -> Tally {
