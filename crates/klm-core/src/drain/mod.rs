@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use answer::{Answer, Next, next};
 pub use budget::{Budget, Outlook};
 
+use crate::contract::{CHART_NAME, RUN_LABEL};
 use crate::pod::PodFacts;
 use crate::selector::Selector;
 
@@ -75,6 +76,10 @@ impl Rules<'_> {
         if pod.is_finished() {
             return Fate::Evict;
         }
+        // Left by a run that was killed, or in use by a run over another release: either way it has a deadline.
+        if is_verification(pod) {
+            return Fate::Await;
+        }
         match of_daemonset {
             true if has_daemonset => Fate::Leave("its DaemonSet would create it again at once"),
             true if !self.force => Fate::Block("its DaemonSet is gone; `drain-force=true` evicts it"),
@@ -109,6 +114,12 @@ impl Rules<'_> {
             || label("kata-deploy-job-dispatcher/owner").is_some();
         (pod.namespace == self.kata_namespace && of_kata_deploy).then_some("it is kata-deploy's own")
     }
+}
+
+/// Whether some run has made the pod to verify a node.
+fn is_verification(pod: &PodFacts) -> bool {
+    pod.labels.contains_key(RUN_LABEL)
+        && pod.labels.get("app.kubernetes.io/managed-by").is_some_and(|manager| manager == CHART_NAME)
 }
 
 /// The time that a drain has left. `started` and `now` are seconds on one clock; a clock that was put back gives no
@@ -167,6 +178,12 @@ mod tests {
         }
     }
 
+    fn verification(phase: Phase) -> PodFacts {
+        let mut pod = PodFacts { phase, ..labelled("n", RUN_LABEL, "uid-of-a-run") };
+        pod.labels.insert("app.kubernetes.io/managed-by".to_owned(), CHART_NAME.to_owned());
+        pod
+    }
+
     #[rstest]
     #[case::replica(pod(Some("ReplicaSet")), "Evict")]
     #[case::bare(pod(None), "Block")]
@@ -187,6 +204,8 @@ mod tests {
     #[case::not_kata_deploys(labelled("n", "name", "kata-deploy"), "Block")]
     #[case::asked_to_stay(labelled("n", DRAIN_LABEL, "skip"), "Leave")]
     #[case::asked_to_be_waited_for(labelled("n", DRAIN_LABEL, "wait-completed"), "Await")]
+    #[case::verification_pod(verification(Phase::Running), "Await")]
+    #[case::verification_pod_done(verification(Phase::Succeeded), "Evict")]
     fn a_pods_fate_is_kubectls(#[case] pod: PodFacts, #[case] expected: &str) {
         let fate = rules(&BTreeSet::new()).fate(&pod, true);
         assert!(format!("{fate:?}").starts_with(expected), "{fate:?}");
