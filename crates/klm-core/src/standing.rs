@@ -102,7 +102,22 @@ fn shown_by<'a>(last: &'a Revision, history: &'a [Revision]) -> &'a Revision {
 }
 
 fn unlocks(last: &Revision, history: &[Revision]) -> bool {
-    history.iter().any(|before| before.revision + 1 == last.revision && before.status.is_pending())
+    unlocked_by(last, history).is_some()
+}
+
+/// The pending revision right before a revision.
+fn unlocked_by<'a>(last: &Revision, history: &'a [Revision]) -> Option<&'a Revision> {
+    history.iter().find(|before| before.revision + 1 == last.revision && before.status.is_pending())
+}
+
+/// The revision since `base` that helm didn't bring to a good end, if nothing but its unlocking came after it.
+pub fn unfinished(history: &[Revision], base: u64) -> Option<&Revision> {
+    let mut last = history.last()?;
+    while let Some(before) = unlocked_by(last, history) {
+        last = before;
+    }
+    let is_unfinished = last.status == Status::Failed || last.status.is_pending();
+    (is_unfinished && last.revision > base).then_some(last)
 }
 
 /// The revision that a rollback in daemonset mode returns to: the newest that was armed since the origin was recorded.
@@ -125,6 +140,26 @@ mod tests {
     fn ours(number: u64, purpose: Purpose) -> Revision {
         let text = format!("kata-lifecycle-manager: {} (run flows/up-x1, u-1)", purpose.describe("4.1.0"));
         revision(number, Status::Deployed, &text)
+    }
+
+    #[test]
+    fn an_upgrade_that_helm_did_not_finish_is_known_after_it_was_unlocked() {
+        let good = || revision(4, Status::Deployed, "Upgrade complete");
+        let pending = || revision(5, Status::PendingUpgrade, "Preparing upgrade");
+        let unlocked = || revision(6, Status::Deployed, "Rollback to 4");
+        let cases = [
+            (vec![good()], None),
+            (vec![good(), pending()], Some(5)),
+            (vec![good(), pending(), unlocked()], Some(5)),
+            (vec![good(), pending(), revision(6, Status::PendingRollback, "Preparing rollback")], Some(5)),
+            (vec![good(), pending(), unlocked(), ours(7, Purpose::Restore)], None),
+            (vec![good(), revision(5, Status::Failed, "Upgrade \"x\" failed: y")], Some(5)),
+            (vec![good(), ours(5, Purpose::Upgrade)], None),
+        ];
+        for (history, expected) in cases {
+            assert_eq!(unfinished(&history, 4).map(|revision| revision.revision), expected, "{history:?}");
+        }
+        assert_eq!(unfinished(&[good(), pending()], 5), None, "it was there before the run");
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! A release in job mode whose last revision failed, made good: helm calls an upgrade failed when its dispatcher died,
-//! although every node of the wave was installed. The next upgrade would start from the values and chart before.
+//! A release in job mode whose last upgrade helm didn't finish, made good: its dispatcher died, or helm was killed, and
+//! every node of the wave may be installed nevertheless. The next upgrade would start from the values and chart before.
 
 use klm_core::contract::CURRENT_VERSION;
 use klm_core::helm_command;
 use klm_core::origin::given_back;
-use klm_core::release::Status;
-use klm_core::standing::Purpose;
+use klm_core::release::{Status, last_good};
+use klm_core::standing::{Purpose, unfinished};
 use klm_core::values::Values;
 
 use super::context::Run;
@@ -13,25 +13,31 @@ use super::restore::chart_version;
 use crate::cluster::Query;
 
 impl Run<'_> {
-    /// Makes a good revision of what the nodes have, with the user's values, when the last one of this run failed.
+    /// Makes a good revision of what the nodes have, with the user's values, when helm didn't finish the last one of
+    /// this run.
     pub async fn make_release_good(&self) -> anyhow::Result<()> {
+        // Before a pending revision is unlocked: what is good then is the chart before it.
+        let before = self.history().await?;
+        let Some(failed) = unfinished(&before, self.base_revision) else { return Ok(()) };
         let Ok(history) = self.release_is_free().await? else { return Ok(()) };
-        let failed = history.last().filter(|last| last.status == Status::Failed && last.revision > self.base_revision);
-        let Some(failed) = failed else { return Ok(()) };
         let lent = self.world.helm.user_values(&self.release, Some(failed.revision)).await?;
         let version = chart_version(&failed.chart);
         let there = self.world.cluster.nodes(&Query::labels(format!("{CURRENT_VERSION}={version}"))).await?;
         let origin = (self.origin.chart_version.as_str(), &self.origin.values);
         let Some((version, values)) = good((version, &lent), !there.is_empty(), origin) else { return Ok(()) };
-        tracing::warn!(revision = failed.revision, %version, "the release's last revision failed; making a good one");
+        let is_failed = history.last().is_some_and(|last| last.status == Status::Failed);
+        if !is_failed && last_good(&history).is_some_and(|good| chart_version(&good.chart) == version) {
+            return Ok(());
+        }
+        tracing::warn!(revision = failed.revision, %version, "helm didn't finish the release's last upgrade; making a good revision");
         let chart = self.world.helm.chart(&self.settings.kata_deploy_chart, version).await?;
         let change = self.change(chart, Purpose::Restore, "of job mode", history.len());
         Ok(self.make_revision(&helm_command::restore_values(&change, values)).await?)
     }
 }
 
-/// Chart version and values of the good revision; nothing when the failed one isn't a wave's. `reached`: some node has
-/// the failed revision's version.
+/// Chart version and values of the good revision; nothing when the unfinished one isn't a wave's. `reached`: some node
+/// has the unfinished revision's version.
 fn good<'a>(failed: (&'a str, &Values), reached: bool, origin: (&'a str, &Values)) -> Option<(&'a str, Values)> {
     let values = given_back(failed.1, origin.1);
     if values == *failed.1 {
