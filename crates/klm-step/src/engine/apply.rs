@@ -13,9 +13,10 @@ use super::release::Unmoved;
 use super::wave::Wave;
 
 impl Run<'_> {
-    /// Installs the target on the planned nodes. Those that are proven stay in `going`.
-    pub async fn apply(&mut self, planned: &[PlannedNode], what: &str) -> anyhow::Result<Wave> {
-        let mut wave = Wave::look(self, planned).await?;
+    /// Installs the target on the planned nodes. Those that are proven stay in `going`; where the caller verifies them
+    /// here, some may be in `verified` already.
+    pub async fn apply(&mut self, planned: &[PlannedNode], what: &str, verified_here: bool) -> anyhow::Result<Wave> {
+        let mut wave = Wave { verified_here, ..Wave::look(self, planned).await? };
         let ours = |node: &NodeFacts| record::ours(node, &self.id).is_ok();
         let at = |node: &NodeFacts, phase| ours(node) && node.status == Some(phase);
         let proven: Vec<NodeFacts> = wave.going.extract_if(.., |node| at(node, NodePhase::Verifying)).collect();

@@ -7,7 +7,6 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use klm_core::helm_command::{self, Base, HelmCommand};
 use klm_core::node::NodeFacts;
-use klm_core::plan::Mode;
 use klm_core::proof::{self, Expected, JobEnd, NodeJob, Proof};
 use klm_core::release::{self, Revision};
 use klm_core::standing::Purpose;
@@ -17,21 +16,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::context::{Aim, Run};
 use super::daemonset::{LOOK_EVERY, ready, still};
-use super::each::each;
 use super::record;
 use super::release::Unmoved;
 use super::wave::{Turn, Wave};
-use crate::cluster::{ApiError, Dependents, LeanNode, Note, Only, Query, View};
+use crate::cluster::{ApiError, LeanNode, Note, Query, View};
 use crate::exit::{NodeFailure, StepError};
 use crate::helm::{HelmError, Trouble};
 use crate::observe;
 use crate::wait::{Seen, Wait, poll};
-
-/// Time between two looks at what is being deleted.
-const ASK_EVERY: Duration = Duration::from_secs(5);
-
-/// Old Jobs are gone within this; a foreground deletion waits for their pods.
-const CLEARED_WITHIN: Duration = Duration::from_secs(300);
 
 /// After helm has given up, for the last verdicts.
 const LAST_LOOKS: Duration = Duration::from_secs(30);
@@ -118,7 +110,8 @@ impl Run<'_> {
         Ok(helm_command::upgrade_wave(&change, &base, &user, &nodes))
     }
 
-    /// Runs helm and looks at the wave meanwhile: a Job that has ended is kept for ten minutes only.
+    /// Runs helm and looks at the wave meanwhile: a Job that has ended is kept for ten minutes only. Helm waits for its
+    /// dispatcher some seconds longer than nodes need to be proven; a wave that is verified here need not.
     async fn helm_and_looks(
         &self,
         command: &HelmCommand,
@@ -130,11 +123,32 @@ impl Run<'_> {
         let mut helm = std::pin::pin!(self.make_post_rendered(command, aim));
         loop {
             match timeout_at(Instant::now() + LOOK_EVERY, &mut helm).await {
-                Ok(Err(error)) if error.trouble == Trouble::Stopped => return Err(StepError::Stopped.into()),
-                Ok(result) => return Ok(result),
+                Ok(ended) => return unless_stopped(ended),
                 Err(_) => self.look(wave, arrived, dispatched, aim).await?,
             }
+            let all_is_well = wave.going.is_empty() && wave.failed.is_empty() && dispatched.again.is_empty();
+            if wave.verified_here && all_is_well {
+                let rest = async {
+                    let ended = helm.await;
+                    if ended.is_ok() {
+                        self.clear_jobs_ahead().await;
+                    }
+                    ended
+                };
+                let (ended, verified) = tokio::join!(rest, Box::pin(self.verify_early(wave, arrived)));
+                verified?;
+                return unless_stopped(ended);
+            }
         }
+    }
+
+    /// Verifies nodes that are proven while their wave's dispatch still goes on. They are settled when it is over.
+    async fn verify_early(&self, wave: &mut Wave, arrived: &mut Vec<NodeFacts>) -> anyhow::Result<()> {
+        let mut early = Wave { going: std::mem::take(arrived), ..Wave::default() };
+        self.verify(&mut early, Aim::Target).await?;
+        wave.failed.append(&mut early.failed);
+        wave.verified.append(&mut early.going);
+        Ok(())
     }
 
     /// Judges what is left once helm has ended.
@@ -238,57 +252,17 @@ impl Run<'_> {
         let namespace = Some(self.release.namespace.as_str());
         let dispatcher = Query::fields(format!("metadata.name={}", self.dispatcher_name()));
         Ok(Watches {
-            dispatcher: View::open(cluster, namespace, dispatcher, |job| observe::dispatcher(&job)).await?,
+            dispatcher: View::open(cluster, namespace, dispatcher, |job| observe::job_end(&job)).await?,
             jobs: View::open(cluster, namespace, self.node_jobs(), |job| observe::node_job(&job)).await?,
             nodes: self.nodes_in_flight(aim).await?,
         })
     }
 
-    /// What the next dispatch would do first, while this wave is verified. A wave whose install failed keeps its Jobs until
-    /// then, for whoever looks.
-    pub async fn clear_jobs_ahead(&self) {
-        if self.mode == Mode::Job
-            && let Err(error) = self.clear_jobs().await
-        {
-            tracing::info!(%error, "the Jobs of this wave stay until the next one is dispatched");
-        }
-    }
-
-    /// Takes every Job of an earlier dispatch away: some dispatchers adopt a finished one and report its success as
-    /// their own.
-    async fn clear_jobs(&self) -> anyhow::Result<()> {
-        let namespace = Some(self.release.namespace.as_str());
-        let cluster = &self.world.cluster;
-        let wait = Wait::new("Jobs of an earlier dispatch to be gone", ASK_EVERY, CLEARED_WITHIN);
-        let mut asked = std::collections::BTreeSet::new();
-        let waited = poll(self.world, &wait, async || {
-            let uid_of = |job: &Job| Some((job.metadata.name.clone()?, job.metadata.uid.clone()?));
-            let mut dispatcher = Vec::new();
-            dispatcher.extend(cluster.get::<Job>(namespace, &self.dispatcher_name()).await?.as_ref().and_then(uid_of));
-            let jobs = cluster.list(namespace, &self.node_jobs(), |job: Job| uid_of(&job)).await?;
-            // The dispatcher first, or it would make the others again. The others side by side: a deletion of all that
-            // match would be one request, but it needs a right of its own and takes whatever carries the label by then.
-            for some in [&dispatcher, &jobs] {
-                let new: Vec<_> = some.iter().filter(|(_, uid)| asked.insert(uid.clone())).collect();
-                each(new, async |(name, uid)| {
-                    tracing::info!(job = %name, "deleting a Job of an earlier dispatch");
-                    Ok(cluster.delete::<Job>(namespace, name, Only::Uid(uid), Dependents::Foreground).await?)
-                })
-                .await?;
-            }
-            Ok(match jobs.first().or(dispatcher.first()) {
-                None => Seen::Done(()),
-                Some((name, _)) => Seen::NotYet(format!("job `{name}` is still there")),
-            })
-        });
-        waited.await?.or_fail()
-    }
-
-    fn node_jobs(&self) -> Query {
+    pub(super) fn node_jobs(&self) -> Query {
         Query::labels(format!("kata-deploy-job-dispatcher/owner={}-install", self.base_name()))
     }
 
-    fn dispatcher_name(&self) -> String {
+    pub(super) fn dispatcher_name(&self) -> String {
         format!("{}-install-dispatcher", self.base_name())
     }
 }
@@ -303,6 +277,14 @@ impl Wave {
     /// The failures so far, taken out.
     pub fn take_failures(&mut self) -> Vec<NodeFailure> {
         std::mem::take(&mut self.failed)
+    }
+}
+
+/// A helm that was told to end says nothing about the wave.
+fn unless_stopped(ended: Result<(), HelmError>) -> anyhow::Result<Result<(), HelmError>> {
+    match ended {
+        Err(error) if error.trouble == Trouble::Stopped => Err(StepError::Stopped.into()),
+        ended => Ok(ended),
     }
 }
 

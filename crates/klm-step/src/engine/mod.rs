@@ -10,6 +10,7 @@ pub mod inherit;
 mod job;
 mod make_good;
 mod marks;
+mod old_jobs;
 pub mod record;
 mod release;
 mod restore;

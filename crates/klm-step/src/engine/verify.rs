@@ -68,6 +68,7 @@ impl Run<'_> {
     /// Verifies the nodes that are on their way, and settles those that pass.
     pub async fn verify_at_target(&self, wave: &mut Wave) -> anyhow::Result<()> {
         self.verify(wave, Aim::Target).await?;
+        wave.going.append(&mut wave.verified);
         self.complete(wave).await
     }
 

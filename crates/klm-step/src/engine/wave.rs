@@ -20,6 +20,10 @@ pub struct Wave {
     pub failed: Vec<NodeFailure>,
     /// Those that arrived earlier.
     pub done: Vec<NodeName>,
+    /// Whether the step that installs verifies as well, so that it may begin early.
+    pub verified_here: bool,
+    /// Those that were verified early, and are still to be settled.
+    pub verified: Vec<NodeFacts>,
 }
 
 /// What one turn makes of one node.

@@ -22,8 +22,8 @@ pub fn node_job(job: &Job) -> Option<NodeJob> {
     })
 }
 
-/// The dispatcher's UID and how it ended.
-pub fn dispatcher(job: &Job) -> Option<(String, Option<JobEnd>)> {
+/// A Job's UID and how it ended.
+pub fn job_end(job: &Job) -> Option<(String, Option<JobEnd>)> {
     Some((job.metadata.uid.clone()?, end(job)))
 }
 

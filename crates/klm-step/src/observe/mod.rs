@@ -4,6 +4,6 @@ mod job;
 mod kata_pod;
 mod node;
 
-pub use job::{dispatcher, node_job};
+pub use job::{job_end, node_job};
 pub use kata_pod::{daemonset, kata_pod};
 pub use node::node;

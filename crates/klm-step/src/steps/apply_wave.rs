@@ -22,12 +22,19 @@ pub async fn run(args: &cli::WaveStep, world: &World) -> Result<(), StepError> {
     for number in waves {
         let what = format!("wave {number} of {}", plan.wave_count());
         tracing::info!(wave = number, of = plan.wave_count(), nodes = plan.wave(number).len(), "applying");
-        let mut wave = run.apply(plan.wave(number), &what).await?;
+        let mut wave = run.apply(plan.wave(number), &what, number < last).await?;
         // Nodes that are installed beside one that failed have earned their verdict: it may let them stay.
         if !wave.failed.is_empty() {
             run.verify_at_target(&mut wave).await?;
         } else if number < last {
-            let (verified, ()) = tokio::join!(run.verify_at_target(&mut wave), run.clear_jobs_ahead());
+            // Where no node is left to be verified, that was done while helm waited, and so was this.
+            let is_early = wave.going.is_empty();
+            let ahead = async {
+                if !is_early {
+                    run.clear_jobs_ahead().await;
+                }
+            };
+            let (verified, ()) = tokio::join!(run.verify_at_target(&mut wave), ahead);
             verified?;
         }
         if !wave.failed.is_empty() {

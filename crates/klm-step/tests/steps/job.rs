@@ -1,5 +1,7 @@
 //! Waves in job mode.
 
+use std::time::Duration;
+
 use klm_testkit::fixtures::Fleet;
 use klm_testkit::{Injection, PodFate};
 use serde_json::json;
@@ -57,8 +59,26 @@ async fn a_node_that_fails_in_the_second_wave_goes_back_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wave_is_verified_while_helm_waits_for_its_dispatcher_and_settled_when_helm_is_done() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job());
+    let flow = bed.flow("up", &[("waves-per-step", "3")]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    bed.rollout(&flow, 1).await.unwrap();
+    let transcript = bed.cluster.transcript();
+    let at = |parts: &[&str]| transcript.iter().position(|line| parts.iter().all(|part| line.contains(part))).unwrap();
+    let helm_done = at(&["PUT", "/secrets/sh.helm.release.v1.kata-deploy.v1"]);
+    assert!(at(&["DELETE", "/pods/klm-verify-uidofup-worker-1"]) < helm_done, "{transcript:#?}");
+    assert!(helm_done < at(&["DELETE", "/jobs/kata-deploy-install-worker-1"]), "{transcript:#?}");
+    assert!(helm_done < at(&["PATCH", "/nodes/worker-1", "kata-current-version"]), "{transcript:#?}");
+    assert!(at(&["PATCH", "/nodes/worker-1", "kata-current-version"]) < at(&["PATCH", "/nodes/worker-2"]));
+    bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_jobs_of_a_wave_go_while_it_is_verified_and_those_of_the_last_one_stay() {
     let bed = Bed::new(Fleet::new().version("3.32.0").job());
+    let long = PodFate::ExitsAfter(Duration::from_secs(60), 0);
+    bed.cluster.misbehave_at("worker-1", "4.0.0", Injection::Verification(long));
     let flow = bed.flow("up", &[("waves-per-step", "3")]);
     bed.plan(&flow, "4.0.0", &ALL).await;
     bed.rollout(&flow, 1).await.unwrap();
@@ -67,5 +87,36 @@ async fn the_jobs_of_a_wave_go_while_it_is_verified_and_those_of_the_last_one_st
     let [job, probe] = ["/jobs/kata-deploy-install-worker-1", "/pods/klm-verify-"].map(gone);
     assert!(job.is_some() && job < probe, "{transcript:#?}");
     assert_eq!(gone("/jobs/kata-deploy-install-worker-3"), None, "for whoever looks");
+    bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_fails_its_early_verification_goes_back_alone_and_the_release_is_whole() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job());
+    bed.cluster.misbehave_at("worker-2", "4.0.0", Injection::Verification(PodFate::ExitsAfter(Duration::ZERO, 7)));
+    let flow = bed.flow("up", &[("batch-size", "2"), ("waves-per-step", "2")]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    assert_eq!(unverified(bed.rollout(&flow, 1).await), [("worker-2".to_owned(), "verifying".to_owned())]);
+    assert_eq!(ALL.map(|node| bed.installed(node)), ["4.0.0", "3.32.0", "3.32.0"]);
+    assert_eq!(ALL.map(|node| bed.status(node)), ["completed", "rolled-back", ""]);
+    assert_eq!(bed.helm.last(NAMESPACE, RELEASE).status, "deployed");
+    bed.assert_nothing_uninstalled();
+    bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_still_runs_goes_after_its_pods_and_one_that_is_complete_at_once() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job());
+    bed.cluster.misbehave_at("worker-2", "4.0.0", Injection::Hang);
+    let flow = bed.flow("up", &[("batch-size", "2"), ("install-timeout", "2m")]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    bed.rollout(&flow, 2).await.unwrap_err();
+    let transcript = bed.cluster.transcript();
+    let how = |job: &str| {
+        let line = transcript.iter().find(|line| line.starts_with("DELETE") && line.contains(job)).unwrap();
+        if line.contains("Foreground") { "after its pods" } else { "at once" }
+    };
+    assert_eq!(how("/jobs/kata-deploy-install-worker-1"), "at once", "{transcript:#?}");
+    assert_eq!(how("/jobs/kata-deploy-install-worker-2"), "after its pods", "{transcript:#?}");
     bed.assert_tidy();
 }

@@ -95,7 +95,7 @@ const JOB_UP: Scenario = Scenario { name: "rollout, job mode", fleet: job, from:
 
 const JOB_DOWN: Scenario = Scenario { name: "rollback, job mode", fleet: job, from: "3.32.0", to: "4.0.0", ..DOWN };
 
-pub const ALL: [Scenario; 8] = [
+pub const ALL: [Scenario; 10] = [
     UP,
     DOWN,
     JOB_UP,
@@ -104,4 +104,10 @@ pub const ALL: [Scenario; 8] = [
     Scenario { name: "recover, job mode", script: Script::Recover, given: &[], ..JOB_UP },
     Scenario { name: "rollback-node, daemonset mode", script: Script::RollbackNode, ..UP },
     Scenario { name: "rollback-node, job mode", script: Script::RollbackNode, bad: None, ..JOB_DOWN },
+    Scenario { name: "one wave, job mode", given: &[("batch-size", "3")], ..JOB_UP },
+    Scenario {
+        name: "two waves in a step, job mode",
+        given: &[("batch-size", "2"), ("waves-per-step", "2")],
+        ..JOB_UP
+    },
 ];
