@@ -94,24 +94,30 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Creates a node's pod, or finds the one that an earlier try has created.
+    /// Creates a node's pod, or finds the one that an earlier try has created. On the way back every try installs anew:
+    /// a pod of an earlier one proves nothing, and the next number is taken.
     async fn start(&self, node: NodeFacts, template: &Template, aim: Aim) -> anyhow::Result<Result<Probe, Turn>> {
         let namespace = &self.settings.verification_namespace;
-        let name = pod_name(&self.id, &node.name, attempt(aim));
         // Later than the step's own verdict: of a pod that the kubelet ended, nobody can tell any more what it waited for.
         let seconds = self.settings.verification_timeout + 3 * GRACE.as_secs();
-        let mut manifest = template.fill(&Placement { node: &node, name: &name, namespace, run: &self.id, seconds });
-        manifest["metadata"]["annotations"][RELEASE] = self.release_name().into();
-        match self.world.cluster.create_pod(namespace, &manifest).await {
-            Ok(_) => {
-                tracing::info!(node = %node.name, pod = %format!("{namespace}/{name}"), "verifying");
-                Ok(Ok(Probe { node, name }))
+        let mut number = attempt(aim);
+        loop {
+            let name = pod_name(&self.id, &node.name, number);
+            let mut manifest =
+                template.fill(&Placement { node: &node, name: &name, namespace, run: &self.id, seconds });
+            manifest["metadata"]["annotations"][RELEASE] = self.release_name().into();
+            match self.world.cluster.create_pod(namespace, &manifest).await {
+                Ok(_) => {
+                    tracing::info!(node = %node.name, pod = %format!("{namespace}/{name}"), "verifying");
+                    return Ok(Ok(Probe { node, name }));
+                }
+                Err(error) if error.is_already_there() && aim == Aim::Target => return Ok(Ok(Probe { node, name })),
+                Err(error) if error.is_already_there() => number += 1,
+                Err(error) if error.is_refusal() => {
+                    return Ok(Err(Turn::Fails(Box::new(node), refused(&error.reason()).to_string())));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) if error.is_already_there() => Ok(Ok(Probe { node, name })),
-            Err(error) if error.is_refusal() => {
-                Ok(Err(Turn::Fails(Box::new(node), refused(&error.reason()).to_string())))
-            }
-            Err(error) => Err(error.into()),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use klm_testkit::fixtures::Fleet;
+use klm_core::verification::pod_name;
+use klm_testkit::fixtures::{Fleet, pod};
 use klm_testkit::{Injection, PodFate};
 use serde_json::json;
 
@@ -119,4 +120,16 @@ async fn a_job_that_still_runs_goes_after_its_pods_and_one_that_is_complete_at_o
     assert_eq!(how("/jobs/kata-deploy-install-worker-1"), "at once", "{transcript:#?}");
     assert_eq!(how("/jobs/kata-deploy-install-worker-2"), "after its pods", "{transcript:#?}");
     bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_pod_of_an_earlier_rollback_says_nothing_about_this_one() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job());
+    bed.cluster.misbehave_at("worker-1", "4.0.0", Injection::Verification(PodFate::Exits(7)));
+    let flow = bed.flow("up", &[]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    let earlier = pod_name(&flow.id, &"worker-1".try_into().unwrap(), 1);
+    bed.cluster.add(pod(&earlier).on("worker-1").phase("Failed"));
+    assert_eq!(unverified(bed.rollout(&flow, 3).await), [("worker-1".to_owned(), "verifying".to_owned())]);
+    assert_eq!((bed.installed("worker-1"), bed.status("worker-1")), ("3.32.0".to_owned(), "rolled-back".to_owned()));
 }
