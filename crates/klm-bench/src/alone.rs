@@ -8,8 +8,8 @@ use klm_core::plan::Mode;
 use crate::record::Alone;
 use crate::stage::{ORIGIN, Stage, TARGET};
 
-/// What a user would do: `RollingUpdate` with `maxUnavailable`, or one upgrade with `job.parallelism`. Afterwards every
-/// node is at the origin again.
+/// What a user would do: `RollingUpdate` with `maxUnavailable`, or one upgrade with `job.parallelism`, or one per node.
+/// Afterwards every node is at the origin again.
 pub async fn measure(stage: &Stage, part: usize, at_once: usize, install: Duration) -> Result<Alone> {
     let part = part.min(stage.nodes);
     let seconds = match stage.mode {
@@ -38,15 +38,18 @@ async fn daemonset(stage: &Stage, part: usize, at_once: usize, install: Duration
     Ok(seconds)
 }
 
-/// The same version again: an install takes its time whatever was there before.
+/// The same version again: an install takes its time whatever was there before. One at a time is one upgrade per node:
+/// a single one would go on to the next node before anybody has looked at the last.
 async fn job(stage: &Stage, part: usize, at_once: usize, install: Duration) -> Result<f64> {
     stage.pace(install).await?;
     stage.forget_jobs().await?;
     let nodes: Vec<String> = klm_bed::simulated::names(part).collect();
-    let nodes = format!("job.nodes={{{}}}", nodes.join(","));
     let concurrency = format!("job.parallelism={at_once}");
     let began = Instant::now();
-    stage.helm_kata("upgrade", ORIGIN, &[&nodes, &concurrency]).await?;
+    for nodes in nodes.chunks(if at_once == 1 { 1 } else { part }) {
+        let nodes = format!("job.nodes={{{}}}", nodes.join(","));
+        stage.helm_kata("upgrade", ORIGIN, &[&nodes, &concurrency]).await?;
+    }
     let seconds = began.elapsed().as_secs_f64();
     stage.forget_jobs().await?;
     stage.helm_values(ORIGIN).await?;

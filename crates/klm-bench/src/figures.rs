@@ -88,7 +88,7 @@ fn times(record: &Record, mode: Mode) -> Vec<Figure> {
         let own_target = beyond.is_none().then_some(target);
         figures.push(Figure::new(format!("{what}: overhead of a wave"), overhead, " s", own_target));
         if let Some(beyond) = beyond {
-            let what = format!("{what}: time of a wave beyond kata-deploy's own for a node");
+            let what = format!("{what}: time of a wave beyond kata-deploy's own upgrade of a node");
             figures.push(Figure::new(what, beyond, " s", Some(target)));
         }
     }
@@ -108,7 +108,7 @@ fn same_work<'a>(record: &'a Record, run: &Run) -> Option<&'a Alone> {
     same_pace(record, run).find(|alone| alone.nodes == run.nodes)
 }
 
-/// What kata-deploy alone takes for a node, where the run takes one at a time as well.
+/// What kata-deploy's own upgrade of one node takes, where the run takes one at a time as well.
 fn alone_one_by_one(record: &Record, run: &Run) -> Option<f64> {
     same_pace(record, run).find(|alone| alone.at_once == 1).map(|alone| alone.seconds / float(alone.nodes))
 }

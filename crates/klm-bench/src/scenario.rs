@@ -104,7 +104,7 @@ pub fn full(whole: bool) -> Vec<Fleet> {
             Measure::Rollout(Rollout { batch: 1, limit: minutes(if mode == Mode::Job { 2 } else { 1 }), ..SHORT }),
         ];
         if mode == Mode::Job {
-            // A hook, a dispatcher and a Job for each node take their time, whoever starts them.
+            // An upgrade, a dispatcher and a Job for each node take their time, whoever starts them.
             measures.insert(0, Measure::Alone { part: 10, at_once: 1, install: SHORT.install });
         }
         Fleet { nodes: 1000, mode, measures }

@@ -84,7 +84,7 @@ fn runs(record: &Record) -> String {
             run.seconds_per_wave().unwrap_or(0.0),
         );
     }
-    text += "\nkata-deploy alone, without waves and verification, for comparison:\n\n\
+    text += "\nkata-deploy alone, without waves and verification, for comparison; in job mode one at once is one upgrade per node:\n\n\
              | mode | nodes | at once | install | total s |\n|---|---|---|---|---|\n";
     for alone in &record.alone {
         let _ = writeln!(
