@@ -84,7 +84,7 @@ pub fn standing(history: &[Revision], base: u64, home: Option<u64>) -> Standing 
         Some(Purpose::Arm | Purpose::TakeBack | Purpose::Restore) => Standing::Origin,
         None if [Some(base), home].contains(&Some(shown.revision)) => Standing::Origin,
         // Going back to the last good revision unlocks a release that a killed helm left, and moves it nowhere.
-        None if shown.revision < base && unlocks(last, history) => Standing::Origin,
+        None if shown.revision < base && unlocked_by(last, history).is_some() => Standing::Origin,
         None => Standing::Moved { revision: last.revision, description: last.description.clone() },
     }
 }
@@ -99,10 +99,6 @@ pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
 fn shown_by<'a>(last: &'a Revision, history: &'a [Revision]) -> &'a Revision {
     let to: Option<u64> = last.description.strip_prefix("Rollback to ").and_then(|text| text.trim().parse().ok());
     to.and_then(|to| history.iter().find(|revision| revision.revision == to)).unwrap_or(last)
-}
-
-fn unlocks(last: &Revision, history: &[Revision]) -> bool {
-    unlocked_by(last, history).is_some()
 }
 
 /// The pending revision right before a revision.

@@ -9,9 +9,9 @@ use std::time::Duration;
 pub use answer::{Answer, Next, next};
 pub use budget::{Budget, Outlook};
 
-use crate::contract::{CHART_NAME, RUN_LABEL};
 use crate::pod::PodFacts;
 use crate::selector::Selector;
+use crate::verification::is_verification_pod;
 
 /// What a drain does with a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Rules<'_> {
             return Fate::Evict;
         }
         // Left by a run that was killed, or in use by a run over another release: either way it has a deadline.
-        if is_verification(pod) {
+        if is_verification_pod(&pod.labels) {
             return Fate::Await;
         }
         match of_daemonset {
@@ -116,12 +116,6 @@ impl Rules<'_> {
     }
 }
 
-/// Whether some run has made the pod to verify a node.
-fn is_verification(pod: &PodFacts) -> bool {
-    pod.labels.contains_key(RUN_LABEL)
-        && pod.labels.get("app.kubernetes.io/managed-by").is_some_and(|manager| manager == CHART_NAME)
-}
-
 /// The time that a drain has left. `started` and `now` are seconds on one clock; a clock that was put back gives no
 /// more than the whole time.
 pub fn time_left(started: i64, now: i64, timeout: Duration) -> Duration {
@@ -144,6 +138,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::contract::{CHART_NAME, RUN_LABEL};
     use crate::pod::{Owner, Phase};
 
     fn rules(classes: &BTreeSet<String>) -> Rules<'_> {

@@ -1,6 +1,8 @@
 //! The user's verification pod: decoded, checked, and filled in for one node. A pod spec is data: what isn't the user's
 //! to say (name, namespace, node, owner) is set here whatever the manifest says.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -14,6 +16,9 @@ use crate::refusal::Refusal;
 
 /// Annotation on a verification pod: the exact name of its node.
 pub const NODE_ANNOTATION: &str = "katacontainers.io/kata-lifecycle-manager-node";
+
+/// Label with what made an object, in Kubernetes' own words.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// What stands for the placeholders while the text is read as YAML. `${NODE}` itself is no scalar inside `{…}`.
 const INERT_NODE: &str = "klm-placeholder-node-klm";
@@ -166,6 +171,16 @@ pub fn pod_name(run: &RunId, node: &NodeName, attempt: u32) -> String {
     format!("klm-verify-{run}-{}-{:08x}-{attempt}", readable.trim_end_matches('-'), fnv1a(node.as_bytes()))
 }
 
+/// Whether these are the labels of a verification pod, of whichever run.
+pub fn is_verification_pod(labels: &BTreeMap<String, String>) -> bool {
+    labels.contains_key(RUN_LABEL) && labels.get(MANAGED_BY).is_some_and(|manager| manager == CHART_NAME)
+}
+
+/// What selects them.
+pub fn verification_pods() -> String {
+    format!("{RUN_LABEL},{MANAGED_BY}={CHART_NAME}")
+}
+
 fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
@@ -200,7 +215,7 @@ fn take_map(map: &mut Map<String, Value>, key: &str) -> Map<String, Value> {
 /// Of the user's metadata only labels and annotations stay: a finalizer or an owner would keep the pod, or end it.
 fn metadata(mut user: Map<String, Value>, placement: &Placement<'_>) -> Value {
     let mut labels = take_map(&mut user, "labels");
-    labels.insert("app.kubernetes.io/managed-by".to_owned(), json!(CHART_NAME));
+    labels.insert(MANAGED_BY.to_owned(), json!(CHART_NAME));
     labels.insert(RUN_LABEL.to_owned(), json!(placement.run.uid));
     let mut annotations = take_map(&mut user, "annotations");
     annotations.insert(NODE_ANNOTATION.to_owned(), json!(placement.node.name.as_str()));

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Pod};
-use klm_core::contract::{CHART_NAME, RUN_LABEL};
+use klm_core::contract::RUN_LABEL;
 use klm_core::node::NodeFacts;
 use klm_core::pod::PodFacts;
-use klm_core::verification::{EventFacts, Failure, Placement, Template, Verdict, pod_name, refused, verdict};
+use klm_core::verification::{
+    EventFacts, Failure, Placement, Template, Verdict, pod_name, refused, verdict, verification_pods,
+};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -214,7 +216,7 @@ impl Run<'_> {
     /// Takes away what killed steps left: every verification pod of this release, of whichever run.
     pub async fn delete_verification_pods(&self) -> anyhow::Result<()> {
         let namespace = Some(self.settings.verification_namespace.as_str());
-        let query = Query::labels(format!("{RUN_LABEL},app.kubernetes.io/managed-by={CHART_NAME}"));
+        let query = Query::labels(verification_pods());
         let release = self.release_name();
         let ours = |pod: PodFacts, manifest: Value| {
             let of = manifest.pointer("/metadata/annotations").and_then(|annotations| annotations[RELEASE].as_str());

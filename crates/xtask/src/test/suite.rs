@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -137,7 +137,6 @@ pub fn listen(command: &mut Command, prefix: &str) -> Tally {
         }
     };
     let output = child.stdout.take();
-    let mut tally = Tally::default();
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut tally = Tally::default();
@@ -157,16 +156,8 @@ pub fn listen(command: &mut Command, prefix: &str) -> Tally {
             tally
         });
         let ended = wait(&mut child);
-        if let Ok(found) = reader.join() {
-            tally += found;
-        }
-        let well = matches!(ended, Ok(status) if status.success());
-        tally = std::mem::take(&mut tally).ended(well, || match ended {
-            Ok(status) => format!("a test program ended with {status}"),
-            Err(why) => why,
-        });
-    });
-    tally
+        reader.join().unwrap_or_default().ended(ended)
+    })
 }
 
 /// Whether the line says how one test went. Tests run one after another, so the time since the last such line is its own.
@@ -174,11 +165,13 @@ fn is_verdict(line: &str) -> bool {
     line.starts_with("test ") && ["... ok", "... FAILED"].iter().any(|verdict| line.ends_with(verdict))
 }
 
-fn wait(child: &mut Child) -> Result<ExitStatus, String> {
+/// How it didn't end well, if it didn't.
+fn wait(child: &mut Child) -> Result<(), String> {
     let started = Instant::now();
     loop {
         match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(format!("a test program ended with {status}")),
             Ok(None) if started.elapsed() < DEADLINE => std::thread::sleep(Duration::from_millis(200)),
             Ok(None) => {
                 let _ = child.kill();

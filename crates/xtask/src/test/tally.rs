@@ -47,9 +47,11 @@ impl Tally {
 
     /// Counts a program that ended badly although no test of it had failed: it crashed, was killed or didn't compile.
     #[must_use]
-    pub fn ended(mut self, well: bool, how: impl FnOnce() -> String) -> Self {
-        if !well && self.failed == 0 {
-            self += Self::failure(how());
+    pub fn ended(mut self, how: Result<(), String>) -> Self {
+        if let Err(why) = how
+            && self.failed == 0
+        {
+            self += Self::failure(why);
         }
         self
     }
@@ -101,12 +103,12 @@ mod tests {
 
     #[test]
     fn a_program_that_crashed_counts_as_a_failure_once() {
-        let ended =
-            |failed, well| Tally { passed: 3, failed, ..Tally::default() }.ended(well, || "it crashed".to_owned());
-        assert_eq!(ended(0, false).to_string(), "3 passed, 1 failed");
-        assert_eq!(ended(0, false).named(), ["it crashed"]);
-        assert_eq!(ended(2, false).to_string(), "3 passed, 2 failed");
-        assert_eq!(ended(0, true).to_string(), "3 passed, 0 failed");
+        let ended = |failed, how| Tally { passed: 3, failed, ..Tally::default() }.ended(how);
+        let crashed = || Err("it crashed".to_owned());
+        assert_eq!(ended(0, crashed()).to_string(), "3 passed, 1 failed");
+        assert_eq!(ended(0, crashed()).named(), ["it crashed"]);
+        assert_eq!(ended(2, crashed()).to_string(), "3 passed, 2 failed");
+        assert_eq!(ended(0, Ok(())).to_string(), "3 passed, 0 failed");
     }
 
     #[test]
