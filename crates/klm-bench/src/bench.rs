@@ -20,7 +20,7 @@ use crate::{alone, report, rollout};
 pub struct Options {
     /// The short scenario.
     pub quick: bool,
-    /// Let every run through.
+    /// The largest fleet to its last node, beside the numbers that are in the folder already.
     pub whole: bool,
     /// Only fleets whose name (`5000-job`) contains this.
     pub only: Option<String>,
@@ -42,16 +42,28 @@ pub fn run(options: &Options, say: &dyn Fn(&str)) -> Result<Record> {
     parts::build(say)?;
     let programs = Programs::build()?;
     let requeue = Duration::from_secs(if options.quick { 1 } else { 10 });
-    let mut record = Record {
-        quick: options.quick,
-        machine: machine(requeue),
-        start_up_ms: start_up(&programs)?,
-        ..Record::default()
+    let wanted = |fleet: &Fleet| options.only.as_ref().is_none_or(|only| name(fleet).contains(only.as_str()));
+    let mut fleets = match (options.quick, options.whole) {
+        (true, _) => scenario::quick(),
+        (false, true) => scenario::whole(),
+        (false, false) => scenario::full(),
     };
-    let fleets = if options.quick { scenario::quick() } else { scenario::full(options.whole) };
-    let wanted = |fleet: &&Fleet| options.only.as_ref().is_none_or(|only| name(fleet).contains(only.as_str()));
-    record.missing = fleets.iter().map(|fleet| fleet.measures.len()).sum();
-    for fleet in fleets.iter().filter(wanted) {
+    let mut record = if options.whole {
+        report::read(&options.out)?
+    } else {
+        Record {
+            quick: options.quick,
+            missing: fleets.iter().map(|fleet| fleet.measures.len()).sum(),
+            machine: machine(requeue),
+            start_up_ms: start_up(&programs)?,
+            ..Record::default()
+        }
+    };
+    fleets.retain(wanted);
+    for fleet in &fleets {
+        if options.whole {
+            record.whole.retain(|run| run.mode != fleet.mode);
+        }
         one(fleet, options, requeue, &mut record, say).with_context(|| format!("fleet {}", name(fleet)))?;
     }
     say(&format!("all measured in {:.0} s", began.elapsed().as_secs_f32()));
@@ -109,10 +121,12 @@ async fn measure(
             Measure::Rollout(rollout) => {
                 let run = rollout::measure(&stage, rollout).await?;
                 say(report::line(&run));
-                record.runs.push(run);
+                if options.whole { &mut record.whole } else { &mut record.runs }.push(run);
             }
         }
-        record.missing -= 1;
+        if !options.whole {
+            record.missing -= 1;
+        }
         report::write(record, &options.out)?;
     }
     Ok(())

@@ -22,6 +22,9 @@ pub struct Record {
     pub alone: Vec<Alone>,
     /// Our runs.
     pub runs: Vec<Run>,
+    /// Runs over the largest fleet to its last node, measured at another time.
+    #[serde(default)]
+    pub whole: Vec<Run>,
 }
 
 /// Where a benchmark ran.

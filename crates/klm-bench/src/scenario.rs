@@ -47,7 +47,7 @@ pub struct Rollout {
     pub verification: Duration,
     /// Positions of nodes in the plan, from 0, whose install fails.
     pub failing: &'static [usize],
-    /// Stopped after so much of its rollout, unless the whole is asked for.
+    /// Stopped after so much of its rollout.
     pub limit: Option<Duration>,
 }
 
@@ -89,9 +89,9 @@ pub fn quick() -> Vec<Fleet> {
     ]
 }
 
-/// Meant for an hour. With `whole`, runs that would take longer are let through as well, which takes a day.
-pub fn full(whole: bool) -> Vec<Fleet> {
-    let minutes = |minutes: u64| (!whole).then(|| seconds(60 * minutes));
+/// Meant for an hour: what would take longer is stopped.
+pub fn full() -> Vec<Fleet> {
+    let minutes = |minutes: u64| Some(seconds(60 * minutes));
     // One workflow step, as it is in a run over the whole fleet.
     let step = waves_per_step(1000 / 50, 0).unwrap_or(1);
     let thousand = |mode| {
@@ -124,6 +124,23 @@ pub fn full(whole: bool) -> Vec<Fleet> {
     vec![thousand(Mode::Daemonset), thousand(Mode::Job), five_thousand(Mode::Daemonset), five_thousand(Mode::Job)]
 }
 
+/// Five thousand nodes to the last one in each mode: in waves of 50, and the last of them one at a time. All one at a time
+/// would be hours; with its beginning, in [`full`], and its end both are seen.
+pub fn whole() -> Vec<Fleet> {
+    let fleet = |mode| Fleet {
+        nodes: 5000,
+        mode,
+        measures: vec![
+            Measure::Rollout(Rollout { batch: 50, part: Some(5000 - LAST), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 1, ..SHORT }),
+        ],
+    };
+    vec![fleet(Mode::Daemonset), fleet(Mode::Job)]
+}
+
+/// So many are left for waves of one.
+const LAST: usize = 30;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +161,7 @@ mod tests {
     #[test]
     fn both_modes_see_both_fleets_at_batches_of_1_and_50_and_three_failing_nodes() {
         for mode in [Mode::Daemonset, Mode::Job] {
-            let fleets = full(false);
+            let fleets = full();
             let all = rollouts(&fleets);
             for nodes in [1000, 5000] {
                 for batch in [1, 50] {
@@ -160,12 +177,12 @@ mod tests {
 
     #[test]
     fn the_whole_stops_nothing() {
-        assert!(rollouts(&full(true)).iter().all(|(_, _, run)| run.limit.is_none()));
+        assert!(rollouts(&whole()).iter().all(|(_, _, run)| run.limit.is_none()));
     }
 
     #[test]
     fn failing_nodes_share_a_wave_and_one_before_it_is_well() {
-        for fleets in [quick(), full(false)] {
+        for fleets in [quick(), full()] {
             for (_, _, run) in rollouts(&fleets) {
                 let waves: Vec<usize> = run.failing.iter().map(|position| position / run.batch).collect();
                 assert!(waves.iter().all(|wave| *wave == 1), "{run:?}");

@@ -22,6 +22,7 @@ pub fn markdown(record: &Record) -> String {
     );
     text += &where_it_ran(record);
     text += &runs(record);
+    text += &whole(record);
     text += &figures_table(record);
     text += &beyond(record);
     text
@@ -56,11 +57,43 @@ fn where_it_ran(record: &Record) -> String {
 fn runs(record: &Record) -> String {
     let mut text = String::from(
         "## Runs\n\nA run that would take longer than the benchmark may was stopped with `argo stop`; the nodes it had moved by then count. \
-         `s/wave` is the rollout's time divided by its waves, the nodes' own time included.\n\n\
-         | mode | fleet | batch | install + verification | waves / items planned | moved | taken back | end | total s | front s | finish s | s/wave |\n\
+         `s/wave` is the rollout's time divided by its waves, the nodes' own time included.\n\n",
+    );
+    text += &runs_table(&record.runs);
+    text += "\nkata-deploy alone, without waves and verification, for comparison; in job mode one at once is one upgrade per node:\n\n\
+             | mode | nodes | at once | install | total s |\n|---|---|---|---|---|\n";
+    for alone in &record.alone {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {:.0} s | {:.0} |",
+            alone.mode.as_str(),
+            thousands(alone.nodes),
+            alone.at_once,
+            alone.install_seconds,
+            alone.seconds
+        );
+    }
+    text.push('\n');
+    text
+}
+
+/// All 5,000 nodes, in a sitting of their own.
+fn whole(record: &Record) -> String {
+    if record.whole.is_empty() {
+        return String::new();
+    }
+    let intro = "## To the last node\n\nOne run takes the fleet in waves of 50 and leaves some nodes, the next one takes these one at a time; nothing \
+                 is stopped. Measured by `cargo xtask bench --whole`, at another time than the rest. With the beginning of a run \
+                 of 5,000 waves of one, above, this is its end; what is between them takes hours and was not let through.\n\n";
+    format!("{intro}{}\n", runs_table(&record.whole))
+}
+
+fn runs_table(runs: &[Run]) -> String {
+    let mut text = String::from(
+        "| mode | fleet | batch | install + verification | waves / items planned | moved | taken back | end | total s | front s | finish s | s/wave |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
-    for run in &record.runs {
+    for run in runs {
         let end = match run.stopped_after {
             Some(after) => format!("stopped after {after:.0} s"),
             None => run.outcome.phase.clone(),
@@ -84,20 +117,6 @@ fn runs(record: &Record) -> String {
             run.seconds_per_wave().unwrap_or(0.0),
         );
     }
-    text += "\nkata-deploy alone, without waves and verification, for comparison; in job mode one at once is one upgrade per node:\n\n\
-             | mode | nodes | at once | install | total s |\n|---|---|---|---|---|\n";
-    for alone in &record.alone {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {:.0} s | {:.0} |",
-            alone.mode.as_str(),
-            thousands(alone.nodes),
-            alone.at_once,
-            alone.install_seconds,
-            alone.seconds
-        );
-    }
-    text.push('\n');
     text
 }
 

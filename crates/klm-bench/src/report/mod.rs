@@ -25,6 +25,13 @@ pub fn write(record: &Record, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The numbers that a folder has.
+pub fn read(folder: &Path) -> Result<Record> {
+    let path = folder.join("performance.json");
+    let json = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&json).with_context(|| format!("{} holds no benchmark", path.display()))
+}
+
 /// A run in one line.
 pub fn line(run: &Run) -> String {
     let Run { nodes, batch, outcome, timeline, requests, items, .. } = run;
