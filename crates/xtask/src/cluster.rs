@@ -12,7 +12,7 @@ use klm_bed::{Cluster, Leftovers, Options, parts, preflight, world};
 
 #[derive(Subcommand)]
 pub enum Task {
-    /// Build the cluster's programs that aren't in the cache yet
+    /// Build the cluster's programs that aren't in the cache yet, and our own
     Build,
     /// Start a cluster
     Up(Up),
@@ -105,6 +105,7 @@ pub fn say(line: &str) {
 fn build() -> Result<()> {
     let started = Instant::now();
     parts::build_all(&say)?;
+    Programs::build()?;
     eprintln!("all parts are in {} ({:.1} s)", parts::folder().display(), started.elapsed().as_secs_f32());
     Ok(())
 }
