@@ -91,7 +91,7 @@ pub fn quick() -> Vec<Fleet> {
 
 /// Meant for an hour: what would take longer is stopped.
 pub fn full() -> Vec<Fleet> {
-    let minutes = |minutes: u64| Some(seconds(60 * minutes));
+    let after = |time: u64| Some(seconds(time));
     // One workflow step, as it is in a run over the whole fleet.
     let step = waves_per_step(1000 / 50, 0).unwrap_or(1);
     let thousand = |mode| {
@@ -101,7 +101,7 @@ pub fn full() -> Vec<Fleet> {
             // Two nodes more.
             Measure::Rollout(Rollout { batch: 1, part: Some(50 * step + 2), waves_per_step: Some(step), ..LONG }),
             // Ten waves or more, for what a wave costs.
-            Measure::Rollout(Rollout { batch: 1, limit: minutes(if mode == Mode::Job { 2 } else { 1 }), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 1, limit: after(if mode == Mode::Job { 100 } else { 45 }), ..SHORT }),
         ];
         if mode == Mode::Job {
             // An upgrade, a dispatcher and a Job for each node take their time, whoever starts them.
@@ -112,12 +112,13 @@ pub fn full() -> Vec<Fleet> {
     let five_thousand = |mode| {
         let mut measures = vec![
             Measure::Rollout(Rollout { batch: 50, failing: THREE, ..SHORT }),
-            Measure::Rollout(Rollout { batch: 1, limit: minutes(1), ..SHORT }),
-            Measure::Rollout(Rollout { batch: 50, limit: minutes(2), ..SHORT }),
+            Measure::Rollout(Rollout { batch: 1, limit: after(45), ..SHORT }),
+            // Ten waves in daemonset mode.
+            Measure::Rollout(Rollout { batch: 50, limit: after(if mode == Mode::Job { 60 } else { 120 }), ..SHORT }),
         ];
         if mode == Mode::Daemonset {
             // How much memory it takes doesn't depend on the mode.
-            measures.push(Measure::Rollout(Rollout { batch: 500, limit: minutes(1), ..SHORT }));
+            measures.push(Measure::Rollout(Rollout { batch: 500, limit: after(60), ..SHORT }));
         }
         Fleet { nodes: 5000, mode, measures }
     };

@@ -44,6 +44,7 @@ pub fn bare_world(cluster: &FakeCluster, helm: &FakeHelm) -> World {
         clock: Clock::starting_at(cluster.now()),
         stop,
         here: Here { pod: String::new(), namespace: "flows".to_owned(), node: String::new() },
+        print: |_| Ok(()),
     }
 }
 

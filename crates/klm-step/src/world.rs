@@ -21,6 +21,8 @@ pub struct World {
     pub stop: Stop,
     /// Where we run.
     pub here: Here,
+    /// Standard output.
+    pub print: fn(&str) -> anyhow::Result<()>,
 }
 
 /// Wall-clock time that follows the runtime's clock, so that a test's virtual hours are hours here too.
@@ -115,6 +117,7 @@ impl World {
             clock: Clock::starting_at(jiff::Timestamp::now()),
             stop,
             here: Here::from_environment(),
+            print: crate::terminal::write,
         })
     }
 

@@ -194,6 +194,19 @@ fn values_that_the_target_can_not_use_are_refused(
     assert!(refusals.contains(&expected), "{refusals}");
 }
 
+#[rstest]
+#[case::taken(json!({"job": {"nodeSelector": {"a": "b"}}}), json!({"job": {"nodeSelector": null}}), json!({"job": {}}))]
+#[case::taken_before(json!({"job": {}}), json!({"job": {"nodeSelector": null}}), json!({"job": {}}))]
+#[case::never_there(json!({}), json!({"image": {"reference": null}}), json!({"image": {}}))]
+#[case::a_default_of_the_chart(json!({}), json!({"resources": null}), json!({"resources": null}))]
+#[case::a_value_of_the_release(json!({"resources": {"a": 1}}), json!({"resources": null}), json!({}))]
+#[case::a_null_of_the_release(json!({"resources": null}), json!({"resources": null}), json!({"resources": null}))]
+#[case::merged(json!({"env": {"a": 1}, "l": [1]}), json!({"env": {"b": 2}, "l": []}), json!({"env": {"a": 1, "b": 2}, "l": []}))]
+#[case::replaced(json!({"image": {"tag": "x"}}), json!({"image": "y"}), json!({"image": "y"}))]
+fn every_wave_gives_helm_the_same_values(#[case] release: Value, #[case] set: Value, #[case] expected: Value) {
+    assert_eq!(Value::Object(settled(&map(release), &map(set))), expected);
+}
+
 #[test]
 fn a_dispatcher_matters_in_job_mode_only() {
     let pinned = at("4.0.0", json!({"job": {"dispatcherImage": {"tag": "4.0.0"}}}));

@@ -18,6 +18,44 @@ const REMOVED: &[(&str, &str)] = &[
     ("job.cleanup.nodeSelectorExpressions", "`job.cleanup.nodeAffinity`"),
 ];
 
+/// Keys for which our hints say `=null`: of these it means what the chart itself says, and never nothing.
+const CHARTS_OWN: &[&str] =
+    &["image.reference", "image.tag", "job.dispatcherImage.reference", "job.dispatcherImage.tag"];
+
+/// The release's values with `set` over them: what every wave of a run gives to Helm. A `null` takes the release's own
+/// value away. Where there is none it takes the chart's default away, as with Helm; but not of keys that charts refuse
+/// even as `null`, or need: a run that is submitted again says `null` to a release that has taken it already.
+pub fn settled(release: &Values, set: &Values) -> Values {
+    let mut settled = release.clone();
+    lay(&mut settled, set, "");
+    settled
+}
+
+fn lay(base: &mut Values, set: &Values, above: &str) {
+    for (key, value) in set {
+        let path = format!("{above}{key}");
+        match (base.get_mut(key), value) {
+            (Some(Value::Object(inner)), Value::Object(set)) => lay(inner, set, &format!("{path}.")),
+            (None, Value::Object(set)) => {
+                let mut inner = Values::new();
+                lay(&mut inner, set, &format!("{path}."));
+                base.insert(key.clone(), Value::Object(inner));
+            }
+            (Some(old), Value::Null) if !old.is_null() || is_never_nothing(&path) => {
+                base.remove(key);
+            }
+            (None, Value::Null) if is_never_nothing(&path) => {}
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn is_never_nothing(key: &str) -> bool {
+    CHARTS_OWN.contains(&key) || REMOVED.iter().any(|(removed, _)| *removed == key)
+}
+
 /// Reasons in the values: `set` is the run's own `helm-set-values`.
 pub fn values(release: &Release, set: &Values, target: &Version, mode: Mode) -> Vec<Refusal> {
     let mut user = release.user.clone();

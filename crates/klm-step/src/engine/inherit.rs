@@ -14,6 +14,9 @@ use super::wave::Wave;
 use crate::cluster::Query;
 use crate::exit::{NodeFailure, StepError};
 
+/// Why a run that begins takes a node back: the word by which a step that is started again knows what it had begun.
+const FINISHING: &str = "an earlier run was taking it back";
+
 /// Nodes that carry the record of a run that is over.
 #[derive(Clone, Debug, Default)]
 pub struct Left {
@@ -60,16 +63,21 @@ impl Run<'_> {
     }
 
     /// A rollback that an earlier run began is finished before this run begins: a node never goes on upwards from there.
+    /// One that this run's own failure began isn't: a step that is started again must end as a failure.
     pub async fn finish_old_rollbacks(&mut self) -> Result<(), StepError> {
         let left = self.left_by_others().await?;
-        let going_back = |node: &NodeFacts| node.status == Some(NodePhase::RollingBack);
+        let failed_here = |node: &NodeFacts| {
+            let reason = record::ours(node, &self.id).ok().and_then(|journal| journal.reason);
+            reason.is_some_and(|reason| !reason.starts_with(FINISHING))
+        };
+        let going_back = |node: &NodeFacts| node.status == Some(NodePhase::RollingBack) && !failed_here(node);
         let nodes: Vec<NodeFacts> = left.nodes.into_iter().filter(going_back).collect();
         if nodes.is_empty() {
             return Ok(());
         }
         tracing::warn!(nodes = nodes.len(), "finishing rollbacks that an earlier run began");
-        let nodes = self.adopt(nodes, "an earlier run was taking it back").await?;
-        let taken = self.take_back(nodes, "an earlier run was taking it back").await?;
+        let nodes = self.adopt(nodes, FINISHING).await?;
+        let taken = self.take_back(nodes, FINISHING).await?;
         // They are this run's to upgrade now, and its label would say that it had settled them.
         for node in &taken.restored {
             self.forget(node.clone()).await?;

@@ -6,7 +6,9 @@ use klm_core::helm_command;
 use klm_core::origin::given_back;
 use klm_core::release::{Status, last_good};
 use klm_core::standing::{Purpose, unfinished};
-use klm_core::values::Values;
+use klm_core::values::{self, Values};
+use klm_core::version::label_value;
+use serde_json::Value;
 
 use super::context::Run;
 use super::restore::chart_version;
@@ -22,7 +24,8 @@ impl Run<'_> {
         let Ok(history) = self.release_is_free().await? else { return Ok(()) };
         let lent = self.world.helm.user_values(&self.release, Some(failed.revision)).await?;
         let version = chart_version(&failed.chart);
-        let there = self.world.cluster.nodes(&Query::labels(format!("{CURRENT_VERSION}={version}"))).await?;
+        let there =
+            self.world.cluster.nodes(&Query::labels(format!("{CURRENT_VERSION}={}", label_value(version)))).await?;
         let origin = (self.origin.chart_version.as_str(), &self.origin.values);
         let Some((version, values)) = good((version, &lent), !there.is_empty(), origin) else { return Ok(()) };
         let is_failed = history.last().is_some_and(|last| last.status == Status::Failed);
@@ -39,10 +42,12 @@ impl Run<'_> {
 /// Chart version and values of the good revision; nothing when the unfinished one isn't a wave's. `reached`: some node
 /// has the unfinished revision's version.
 fn good<'a>(failed: (&'a str, &Values), reached: bool, origin: (&'a str, &Values)) -> Option<(&'a str, Values)> {
-    let values = given_back(failed.1, origin.1);
-    if values == *failed.1 {
+    // Every wave names its nodes; people who upgrade all of them don't.
+    let names = values::get(failed.1, "job.nodes").and_then(Value::as_array);
+    if names.is_none_or(Vec::is_empty) {
         return None;
     }
+    let values = given_back(failed.1, origin.1);
     Some(if reached { (failed.0, values) } else { (origin.0, origin.1.clone()) })
 }
 
@@ -57,6 +62,7 @@ mod tests {
     #[case::its_nodes_are_there(json!({"debug": true, "job": {"nodes": ["a"]}}), true, Some(("4.0.0", json!({"debug": true}))))]
     #[case::no_node_is_there(json!({"debug": true, "job": {"nodes": ["a"]}}), false, Some(("3.32.0", json!({}))))]
     #[case::somebody_elses(json!({"debug": true}), true, None)]
+    #[case::somebody_elses_by_our_own_words(json!({"verification": {"pod": ""}, "job": {"nodes": []}}), true, None)]
     fn a_failed_revision_becomes_good_at_the_version_that_nodes_have(
         #[case] failed: Value,
         #[case] reached: bool,

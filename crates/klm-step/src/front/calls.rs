@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use klm_core::helm_command::{self, Base, Change, Chart, HelmCommand};
+use klm_core::gate;
+use klm_core::helm_command::{self, Change, Chart, HelmCommand};
 use klm_core::journal::RunId;
 use klm_core::name::NodeName;
 use klm_core::plan::Mode;
@@ -36,7 +37,7 @@ pub fn upgrade(request: &Request, outcome: &Outcome, base: &Release, chart: Char
     match outcome.detected.as_ref()?.mode {
         _ if first.is_empty() => None,
         Mode::Daemonset => Some(helm_command::upgrade_daemonset(&change, user, has_job_mode(&request.target))),
-        Mode::Job => helm_command::upgrade_wave(&change, &Base::Release, user, &first),
+        Mode::Job => helm_command::upgrade_wave(&change, gate::settled(&base.user, user), &first),
     }
 }
 

@@ -1,7 +1,5 @@
 //! plan: prints what deploy-version would do, as text or JSON, and changes nothing.
 
-use std::io::Write as _;
-
 use anyhow::Context as _;
 use klm_core::forecast::{self, Forecast};
 use klm_core::refusal::Refusal;
@@ -15,7 +13,7 @@ use crate::world::World;
 /// The step. Exit code 0 means that a run would begin.
 pub async fn run(args: &cli::PlanArgs, world: &World) -> Result<(), StepError> {
     let text = print(args, world).await?;
-    std::io::stdout().write_all(text.0.as_bytes()).context("failed to print the plan")?;
+    (world.print)(&text.0)?;
     text.1
 }
 

@@ -1,9 +1,7 @@
 //! The report of a run: read from the nodes' own labels, so that it is right whatever happened to the steps.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
-use anyhow::Context as _;
 use klm_core::contract::RUN_LABEL;
 use klm_core::name::NodeName;
 use klm_core::node::NodeFacts;
@@ -50,9 +48,4 @@ pub async fn of(world: &World, stored: &StoredPlan, status: &str, settled: &Take
         }
     }
     Ok(report)
-}
-
-/// Prints it: the one thing besides data that goes to stdout.
-pub fn print(report: &Report) -> anyhow::Result<()> {
-    std::io::stdout().write_all(report.to_string().as_bytes()).context("failed to print the report")
 }

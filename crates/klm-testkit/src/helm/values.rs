@@ -79,9 +79,12 @@ fn merge(base: &mut Values, over: Values) {
     }
 }
 
-/// `CoalesceTables`: what is missing comes from the old values; a null takes both away.
+/// `CoalesceTables`: what is missing comes from the old values; a null takes an old value away with itself, and stays where
+/// there is none.
 pub(super) fn coalesce(values: &mut Values, old: &Values) {
-    let removed: Vec<String> = values.iter().filter(|(_, value)| value.is_null()).map(|(key, _)| key.clone()).collect();
+    let was_there = |key: &str| old.get(key).is_some_and(|was| !was.is_null());
+    let nulls = values.iter().filter(|(_, value)| value.is_null()).map(|(key, _)| key.clone());
+    let removed: Vec<String> = nulls.filter(|key| was_there(key)).collect();
     for (key, was) in old {
         match (values.get_mut(key), was) {
             (None, _) => {
