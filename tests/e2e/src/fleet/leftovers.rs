@@ -23,6 +23,17 @@ pub struct Before {
     namespace: String,
 }
 
+impl Before {
+    /// The same, for a run that is told to take a value of this map away.
+    #[must_use]
+    pub fn without(mut self, map: &str, key: &str) -> Self {
+        if let Some(map) = self.values[map].as_object_mut() {
+            map.remove(key);
+        }
+        self
+    }
+}
+
 impl Fleet {
     /// Looks at what a run must leave as it is.
     pub async fn before(&self) -> Result<Before> {
