@@ -179,10 +179,7 @@ pub fn origin_again(change: &Change, exactly: Values, chart_has_modes: bool) -> 
 }
 
 /// A wave in job mode. `None` for a wave without nodes: the chart would take the empty list for "no node".
-///
-/// With all values each time: on a release that has taken a `null` of the run's own values in its first wave, Helm would
-/// hand the next one to the chart.
-pub fn upgrade_wave(change: &Change, exactly: Values, nodes: &[NodeName]) -> Option<HelmCommand> {
+pub fn upgrade_wave(change: &Change, base: &Base, user: &Values, nodes: &[NodeName]) -> Option<HelmCommand> {
     let list = quote_list(nodes)?;
     let scope = if list.len() > LONGEST_LIST {
         vec![Arg::Text("-f".into()), Arg::Values(nodes_as_values(nodes))]
@@ -190,7 +187,7 @@ pub fn upgrade_wave(change: &Change, exactly: Values, nodes: &[NodeName]) -> Opt
         // Texts, or an all-digit name would arrive as a number.
         vec![Arg::Text("--set-string".into()), Arg::Text(format!("job.nodes={list}"))]
     };
-    let mut upgrade = upgrade(change, &Base::Exactly(exactly), &Values::new(), Some(Mode::Job)).and([
+    let mut upgrade = upgrade(change, base, user, Some(Mode::Job)).and([
         "--set",
         &format!("job.parallelism={}", nodes.len()),
         "--post-renderer",

@@ -12,7 +12,7 @@ pub use nodes::{Rollout, nodes};
 pub use release::{Found, origin, release};
 pub use rights::{Right, Scope, missing, needed};
 pub use tools::{argo, helm};
-pub use values::{settled, values};
+pub use values::{not_taken, values};
 
 use crate::name::NodeName;
 use crate::plan::Mode;

@@ -22,34 +22,30 @@ const REMOVED: &[(&str, &str)] = &[
 const CHARTS_OWN: &[&str] =
     &["image.reference", "image.tag", "job.dispatcherImage.reference", "job.dispatcherImage.tag"];
 
-/// The release's values with `set` over them: what every wave of a run gives to Helm. A `null` takes the release's own
-/// value away. Where there is none it takes the chart's default away, as with Helm; but not of keys that charts refuse
-/// even as `null`, or need: a run that is submitted again says `null` to a release that has taken it already.
-pub fn settled(release: &Values, set: &Values) -> Values {
-    let mut settled = release.clone();
-    lay(&mut settled, set, "");
-    settled
+/// `set` for an upgrade of a release that has these values, without what it has taken already. Helm takes a value away for
+/// a `null`, but where there is none it hands the `null` to the chart: in the second wave of a run, or in a run that is
+/// submitted again. Charts refuse some keys even as `null`, and need others.
+pub fn not_taken(release: &Values, set: &Values) -> Values {
+    not_taken_below(Some(release), set, "")
 }
 
-fn lay(base: &mut Values, set: &Values, above: &str) {
+fn not_taken_below(release: Option<&Values>, set: &Values, above: &str) -> Values {
+    let mut left = Values::new();
     for (key, value) in set {
         let path = format!("{above}{key}");
-        match (base.get_mut(key), value) {
-            (Some(Value::Object(inner)), Value::Object(set)) => lay(inner, set, &format!("{path}.")),
-            (None, Value::Object(set)) => {
-                let mut inner = Values::new();
-                lay(&mut inner, set, &format!("{path}."));
-                base.insert(key.clone(), Value::Object(inner));
+        let there = release.and_then(|release| release.get(key)).filter(|there| !there.is_null());
+        match value {
+            Value::Null if there.is_none() && is_never_nothing(&path) => {}
+            Value::Object(inner) => {
+                let inner = not_taken_below(there.and_then(Value::as_object), inner, &format!("{path}."));
+                left.insert(key.clone(), Value::Object(inner));
             }
-            (Some(old), Value::Null) if !old.is_null() || is_never_nothing(&path) => {
-                base.remove(key);
-            }
-            (None, Value::Null) if is_never_nothing(&path) => {}
             _ => {
-                base.insert(key.clone(), value.clone());
+                left.insert(key.clone(), value.clone());
             }
         }
     }
+    left
 }
 
 fn is_never_nothing(key: &str) -> bool {

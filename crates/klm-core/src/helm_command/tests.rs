@@ -63,7 +63,15 @@ fn a_chart_without_modes_is_not_told_one() {
 
 #[test]
 fn a_wave_in_job_mode() {
-    insta::assert_snapshot!(lines(&upgrade_wave(&change(), user(), &nodes(&["b", "a", "10"])).unwrap()));
+    insta::assert_snapshot!(lines(
+        &upgrade_wave(&change(), &Base::Release, &user(), &nodes(&["b", "a", "10"])).unwrap()
+    ));
+}
+
+#[test]
+fn a_rollback_in_job_mode_starts_from_the_recorded_values() {
+    let base = Base::Exactly(user());
+    insta::assert_snapshot!(lines(&upgrade_wave(&change(), &base, &Values::new(), &nodes(&["b"])).unwrap()));
 }
 
 #[test]
@@ -76,14 +84,14 @@ fn a_rehearsal_is_the_same_call_and_changes_nothing() {
 
 #[test]
 fn a_wave_without_nodes_makes_no_call() {
-    assert_eq!(upgrade_wave(&change(), user(), &[]), None);
+    assert_eq!(upgrade_wave(&change(), &Base::Release, &user(), &[]), None);
 }
 
 #[test]
 fn a_node_list_longer_than_an_argument_travels_in_a_file() {
     let names: Vec<String> = (0..2000).map(|n| format!("{}-{n:04}", "n".repeat(58))).collect();
     let nodes: Vec<NodeName> = names.iter().map(|name| NodeName::try_from(name.as_str()).unwrap()).collect();
-    let command = upgrade_wave(&change(), Values::new(), &nodes).unwrap();
+    let command = upgrade_wave(&change(), &Base::Release, &Values::new(), &nodes).unwrap();
     let longest = command.args.iter().map(|arg| if let Arg::Text(text) = arg { text.len() } else { 0 }).max();
     assert!(longest < Some(131_072));
     let Some(Arg::Values(values)) = command.args.last() else { panic!("{:?}", command.args.last()) };
@@ -114,7 +122,7 @@ fn no_call_waits_for_more_than_hooks_or_rolls_back_by_itself() {
     for command in [
         arm(&change()),
         upgrade_daemonset(&change(), &user(), true),
-        upgrade_wave(&change(), user(), &nodes(&["a"])).unwrap(),
+        upgrade_wave(&change(), &Base::Release, &user(), &nodes(&["a"])).unwrap(),
         restore_values(&change(), user()),
         rollback(&change(), 1),
     ] {

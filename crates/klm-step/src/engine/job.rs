@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use klm_core::gate;
-use klm_core::helm_command::{self, HelmCommand};
+use klm_core::helm_command::{self, Base, HelmCommand};
 use klm_core::node::NodeFacts;
 use klm_core::proof::{self, Expected, JobEnd, NodeJob, Proof};
 use klm_core::release::{self, Revision};
 use klm_core::standing::Purpose;
+use klm_core::values::Values;
 use semver::Version;
 use tokio::time::{Instant, timeout_at};
 
@@ -100,15 +100,14 @@ impl Run<'_> {
         let chart = self.chart(aim).await?;
         let version = self.version(aim)?;
         let nodes: Vec<_> = wave.going.iter().map(|node| node.name.clone()).collect();
-        // Not the current values: those hold the run's own.
-        let origin = &self.origin.values;
-        let (purpose, exactly) = match aim {
-            Aim::Target => (Purpose::Upgrade, gate::settled(origin, &self.inputs.set_values)),
-            Aim::Origin => (Purpose::TakeBack, origin.clone()),
+        let (purpose, base, user) = match aim {
+            Aim::Target => (Purpose::Upgrade, Base::Release, self.set_values().await?),
+            // Not the current values: those hold the run's own.
+            Aim::Origin => (Purpose::TakeBack, Base::Exactly(self.origin.values.clone()), Values::new()),
         };
         let mut change = self.change(chart, purpose, &format!("{version}, {what}"), history.len());
         change.timeout = change.timeout.min(self.patience(aim));
-        Ok(helm_command::upgrade_wave(&change, exactly, &nodes))
+        Ok(helm_command::upgrade_wave(&change, &base, &user, &nodes))
     }
 
     /// Runs helm and looks at the wave meanwhile: a Job that has ended is kept for ten minutes only. Helm waits for its

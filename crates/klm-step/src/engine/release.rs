@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use klm_core::gate;
 use klm_core::helm_command::{self, Change, Chart, HelmCommand};
 use klm_core::release::{Revision, Status};
 use klm_core::standing::{Purpose, Standing, armed_since, standing};
+use klm_core::values::Values;
 use klm_core::version::has_job_mode;
 
 use super::context::{Aim, Run};
@@ -100,6 +102,17 @@ impl Run<'_> {
         self.world.helm.change(command, self.helm_timeout()).await
     }
 
+    /// The run's own values for an upgrade of the release as it is now.
+    pub async fn set_values(&self) -> anyhow::Result<Values> {
+        let set = &self.inputs.set_values;
+        if gate::not_taken(&Values::new(), set) == *set {
+            // Nothing in it depends on the release.
+            return Ok(set.clone());
+        }
+        let release = self.world.helm.user_values(&self.release, None).await?;
+        Ok(gate::not_taken(&release, set))
+    }
+
     /// Runs a call whose manifests are limited to a wave.
     pub async fn make_post_rendered(&self, command: &HelmCommand, aim: Aim) -> Result<(), HelmError> {
         let version = self.version(aim).map_err(|error| HelmError::said("upgrade", error.to_string()))?;
@@ -122,7 +135,7 @@ impl Run<'_> {
         }
         let chart = self.chart(Aim::Target).await?;
         let change = self.change(chart, Purpose::Upgrade, &self.target.to_string(), history.len());
-        let upgrade = helm_command::upgrade_daemonset(&change, &self.inputs.set_values, has_job_mode(&self.target));
+        let upgrade = helm_command::upgrade_daemonset(&change, &self.set_values().await?, has_job_mode(&self.target));
         Ok(self.make_revision(&upgrade).await?)
     }
 

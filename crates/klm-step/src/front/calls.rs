@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use klm_core::gate;
-use klm_core::helm_command::{self, Change, Chart, HelmCommand};
+use klm_core::helm_command::{self, Base, Change, Chart, HelmCommand};
 use klm_core::journal::RunId;
 use klm_core::name::NodeName;
 use klm_core::plan::Mode;
@@ -33,11 +33,11 @@ pub fn upgrade(request: &Request, outcome: &Outcome, base: &Release, chart: Char
     let first: Vec<NodeName> =
         outcome.selection.nodes.iter().take(request.settings.batch_size).map(|node| node.0.clone()).collect();
     let change = change(request, base, chart, Purpose::Upgrade, &request.target_text);
-    let user = &request.user.values;
+    let user = &gate::not_taken(&base.user, &request.user.values);
     match outcome.detected.as_ref()?.mode {
         _ if first.is_empty() => None,
         Mode::Daemonset => Some(helm_command::upgrade_daemonset(&change, user, has_job_mode(&request.target))),
-        Mode::Job => helm_command::upgrade_wave(&change, gate::settled(&base.user, user), &first),
+        Mode::Job => helm_command::upgrade_wave(&change, &Base::Release, user, &first),
     }
 }
 
