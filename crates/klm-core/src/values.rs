@@ -12,6 +12,18 @@ pub fn get<'a>(values: &'a Values, key: &str) -> Option<&'a Value> {
     parts.try_fold(first, |value, part| value.get(part))
 }
 
+/// Takes a dotted key away, and leaves the maps above it.
+pub fn remove(values: &mut Values, key: &str) {
+    match key.split_once('.') {
+        None => _ = values.remove(key),
+        Some((first, rest)) => {
+            if let Some(Value::Object(inner)) = values.get_mut(first) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
 /// The text at a dotted key; nothing when it is absent, empty or no text.
 pub fn text<'a>(values: &'a Values, key: &str) -> Option<&'a str> {
     get(values, key)?.as_str().filter(|text| !text.is_empty())

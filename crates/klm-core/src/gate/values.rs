@@ -7,7 +7,7 @@ use crate::contract::{KATA_RUNTIME, MARKER_PREFIX};
 use crate::plan::Mode;
 use crate::refusal::Refusal;
 use crate::release::Release;
-use crate::values::{Values, get, overlay, text};
+use crate::values::{Values, get, overlay, remove, text};
 use crate::version::{marks_nodes, reaches};
 
 /// Keys that charts from 4.1.0 on refuse to render with, in either mode, and what took their place.
@@ -26,30 +26,14 @@ const CHARTS_OWN: &[&str] =
 /// a `null`, but where there is none it hands the `null` to the chart: in the second wave of a run, or in a run that is
 /// submitted again. Charts refuse some keys even as `null`, and need others.
 pub fn not_taken(release: &Values, set: &Values) -> Values {
-    not_taken_below(Some(release), set, "")
-}
-
-fn not_taken_below(release: Option<&Values>, set: &Values, above: &str) -> Values {
-    let mut left = Values::new();
-    for (key, value) in set {
-        let path = format!("{above}{key}");
-        let there = release.and_then(|release| release.get(key)).filter(|there| !there.is_null());
-        match value {
-            Value::Null if there.is_none() && is_never_nothing(&path) => {}
-            Value::Object(inner) => {
-                let inner = not_taken_below(there.and_then(Value::as_object), inner, &format!("{path}."));
-                left.insert(key.clone(), Value::Object(inner));
-            }
-            _ => {
-                left.insert(key.clone(), value.clone());
-            }
+    let mut left = set.clone();
+    for key in REMOVED.iter().map(|(key, _)| key).chain(CHARTS_OWN) {
+        let is_there = get(release, key).is_some_and(|there| !there.is_null());
+        if !is_there && get(set, key) == Some(&Value::Null) {
+            remove(&mut left, key);
         }
     }
     left
-}
-
-fn is_never_nothing(key: &str) -> bool {
-    CHARTS_OWN.contains(&key) || REMOVED.iter().any(|(removed, _)| *removed == key)
 }
 
 /// Reasons in the values: `set` is the run's own `helm-set-values`.
