@@ -12,7 +12,7 @@ use klm_standin::injection::{Injection, Pace};
 use klm_standin::names::RUNTIME_LABEL;
 use klm_standin::setup;
 use klm_standin::truth::{self, Mode, Truth};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -75,15 +75,28 @@ impl Kata {
         let left = ["job/kata-deploy-verify", "job/kata-deploy-rb-cleanup", "serviceaccount/kata-deploy-sa"];
         self.scene
             .kubectl(&[&["delete", "--ignore-not-found", "--namespace", &self.namespace], left.as_slice()].concat())?;
+        self.remove_pods().await
+    }
+
+    /// Waits until no pod of a release is left. The garbage collector has been seen to leave one for minutes that the
+    /// `DaemonSet` had made at the very moment of its own end, so whatever isn't on its way out is deleted here.
+    async fn remove_pods(&self) -> Result<()> {
+        let all: Api<Pod> = Api::all(self.scene.client.clone());
         Wait::new("kata-deploy's pods to go", SOON)
             .until(async || {
-                let pods: Api<Pod> = Api::all(self.scene.client.clone());
-                let ours = pods.list(&ListParams::default()).await?;
-                let left: Vec<_> = ours
-                    .iter()
-                    .map(ResourceExt::name_any)
-                    .filter(|name| name.starts_with("kata-deploy-") || name.starts_with("kata-monitor-"))
-                    .collect();
+                let mut left = Vec::new();
+                for pod in all.list(&ListParams::default()).await? {
+                    let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
+                    if !name.starts_with("kata-deploy-") && !name.starts_with("kata-monitor-") {
+                        continue;
+                    }
+                    let leaving = pod.metadata.deletion_timestamp.is_some();
+                    left.push(if leaving { format!("{name}, which is ending") } else { name.clone() });
+                    if !leaving {
+                        let pods: Api<Pod> = Api::namespaced(self.scene.client.clone(), &namespace);
+                        pods.delete(&name, &DeleteParams::default()).await?;
+                    }
+                }
                 Ok(if left.is_empty() { Seen::Done(()) } else { Seen::NotYet(left.join(", ")) })
             })
             .await
