@@ -29,6 +29,7 @@ pub mod selector;
 pub mod set_values;
 pub mod settings;
 pub mod standing;
+pub mod toleration;
 pub mod values;
 pub mod verification;
 pub mod version;

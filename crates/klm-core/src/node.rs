@@ -46,6 +46,9 @@ pub enum Readiness {
     Unknown,
 }
 
+/// Key of the taint on a node that the cluster autoscaler is about to delete.
+pub const AUTOSCALER_DELETES: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// A taint, with every field, so that it can be put back byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use semver::Version;
+use serde_json::Value;
 
 use crate::contract::{KATA_RUNTIME, MARKER_PREFIX};
 use crate::node::NodeFacts;
@@ -19,6 +20,8 @@ pub struct DaemonSetFacts {
     pub image: String,
     /// Whether pods stay until they are deleted.
     pub on_delete: bool,
+    /// The tolerations of its pods, as the API has them.
+    pub tolerations: Vec<Value>,
 }
 
 /// A kata-deploy pod.

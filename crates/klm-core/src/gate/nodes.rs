@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use semver::Version;
-use serde_json::Value;
 
 use super::some;
 use crate::name::NodeName;
@@ -12,8 +11,9 @@ use crate::plan::{Mode, PlannedNode};
 use crate::refusal::Refusal;
 use crate::selector::TaintChoice;
 use crate::settings::Settings;
+use crate::toleration;
 use crate::values::Values;
-use crate::version::{marks_nodes, reaches, uninstalls_on_pod_deletion};
+use crate::version::{reaches, uninstalls_on_pod_deletion};
 
 /// What the gate looks at.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ fn taints(rollout: &Rollout<'_>) -> Vec<Refusal> {
             in_the_way.entry(taint.to_string()).or_default().push(&node.name);
         }
     }
-    let others = tolerations(rollout).len();
+    let others = toleration::of(rollout.values).len();
     let refusal = |(taint, nodes): (String, Vec<&NodeName>)| {
         let key = taint.split(['=', ':']).next().unwrap_or_default().replace('.', r"\.");
         // Helm replaces lists as a whole.
@@ -64,34 +64,8 @@ fn taints(rollout: &Rollout<'_>) -> Vec<Refusal> {
 }
 
 fn repels(rollout: &Rollout<'_>, taint: &Taint) -> bool {
-    if rollout.choice.is_some_and(|choice| choice.matches(taint)) {
-        return false;
-    }
-    let forever = match rollout.mode {
-        // The controller gives its pods tolerations for what Kubernetes itself puts on sick and cordoned nodes.
-        Mode::Daemonset => taint.effect != "PreferNoSchedule" && !taint.key.starts_with("node.kubernetes.io/"),
-        // Per-node Jobs bypass the scheduler, so only eviction matters; with `job.nodes` newer charts tolerate that too.
-        Mode::Job => {
-            taint.effect == "NoExecute" && !marks_nodes(rollout.target) && !taint.key.starts_with("node.kubernetes.io/")
-        }
-    };
-    forever && !tolerations(rollout).iter().any(|toleration| tolerates(toleration, taint))
-}
-
-fn tolerations<'a>(rollout: &'a Rollout<'_>) -> &'a [Value] {
-    rollout.values.get("tolerations").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// Kubernetes' rule.
-fn tolerates(toleration: &Value, taint: &Taint) -> bool {
-    let text = |key: &str| toleration[key].as_str().unwrap_or_default();
-    let same_effect = text("effect").is_empty() || text("effect") == taint.effect;
-    let same_key = text("key") == taint.key;
-    match text("operator") {
-        "Exists" => same_effect && (text("key").is_empty() || same_key),
-        "" | "Equal" => same_effect && same_key && text("value") == taint.value.as_deref().unwrap_or_default(),
-        _ => false,
-    }
+    let lifted = rollout.choice.is_some_and(|choice| choice.matches(taint));
+    !lifted && toleration::keeps_off(taint, rollout.mode, rollout.target, toleration::of(rollout.values))
 }
 
 /// From 3.27 and 3.28 the old pod takes Kata off the node as it goes, under running workloads.

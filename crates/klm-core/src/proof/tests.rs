@@ -25,7 +25,13 @@ fn up() -> NodeFacts {
 }
 
 fn daemonset_facts() -> DaemonSetFacts {
-    DaemonSetFacts { uid: "ds".into(), template_generation: "7".into(), image: "q/k:4.0.0".into(), on_delete: true }
+    DaemonSetFacts {
+        uid: "ds".into(),
+        template_generation: "7".into(),
+        image: "q/k:4.0.0".into(),
+        on_delete: true,
+        tolerations: Vec::new(),
+    }
 }
 
 fn pod() -> KataPod {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Circumstances, is_in_flight};
 use crate::contract::{HOLD, JOURNAL, KATA_RUNTIME};
 use crate::name::NodeName;
-use crate::node::{NodeFacts, Readiness};
+use crate::node::{AUTOSCALER_DELETES, NodeFacts, Readiness};
 use crate::phase::NodePhase;
 
 /// A node that is left out.
@@ -61,7 +61,7 @@ impl Skip {
     pub fn of(node: &NodeFacts, open: bool, circumstances: &Circumstances<'_>) -> Option<Self> {
         // In flight, the label was taken down and the cordon put on by a run of ours: neither says anything then.
         let ours = is_in_flight(node);
-        if node.deleting || node.taints.iter().any(|taint| taint.key == "ToBeDeletedByClusterAutoscaler") {
+        if node.deleting || node.taints.iter().any(|taint| taint.key == AUTOSCALER_DELETES) {
             Some(Self::Deleting)
         } else if node.labels.get(HOLD).is_some_and(|value| value == "true") {
             Some(Self::Held)

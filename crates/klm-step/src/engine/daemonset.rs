@@ -36,6 +36,9 @@ impl Run<'_> {
     pub async fn roll(&self, wave: &mut Wave, aim: Aim) -> anyhow::Result<()> {
         let daemonset = self.current_daemonset().await?;
         wave.look_again(self).await?;
+        if aim == Aim::Origin {
+            self.clear_way_back(wave, &daemonset.tolerations).await?;
+        }
         let mut pods = self.kata_pods(&wave.going).await?;
         let by_node = by_node(&pods);
         wave.turn(self, async |node| {

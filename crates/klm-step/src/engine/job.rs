@@ -10,6 +10,7 @@ use klm_core::node::NodeFacts;
 use klm_core::proof::{self, Expected, JobEnd, NodeJob, Proof};
 use klm_core::release::{self, Revision};
 use klm_core::standing::Purpose;
+use klm_core::toleration;
 use klm_core::values::Values;
 use semver::Version;
 use tokio::time::{Instant, timeout_at};
@@ -70,6 +71,9 @@ impl Run<'_> {
         };
         self.clear_jobs().await?;
         wave.look_again(self).await?;
+        if aim == Aim::Origin {
+            self.clear_way_back(wave, toleration::of(&self.origin.values)).await?;
+        }
         wave.turn(self, async |node| {
             let first = record::ours(&node, &self.id).is_ok_and(|journal| !journal.changed);
             let begun = self.write(node, |node| record::begin_change(node, &self.id, None)).await?;

@@ -14,6 +14,7 @@ mod old_jobs;
 pub mod record;
 mod release;
 mod restore;
+mod taints;
 mod take_back;
 mod verify;
 pub mod wave;

@@ -99,16 +99,39 @@ pub fn cordon(node: &NodeFacts, run: &RunId, lift: impl Fn(&Taint) -> bool) -> R
     if !begun {
         patch.status = Some(NodePhase::Preparing.next(Event::Cordoned)?);
     }
-    if journal.prior_unschedulable.is_none() {
-        journal.prior_unschedulable = Some(node.unschedulable);
-        let found = node.taints.iter().enumerate().filter(|(_, taint)| lift(taint));
-        journal.lifted_taints = found.map(|(at, taint)| LiftedTaint { at, taint: taint.clone() }).collect();
-        if !journal.lifted_taints.is_empty() {
-            patch.taints = Some(node.taints.iter().filter(|taint| !lift(taint)).cloned().collect());
-        }
+    let first = journal.prior_unschedulable.is_none();
+    journal.prior_unschedulable.get_or_insert(node.unschedulable);
+    patch.taints = take_off(node, &mut journal, lift);
+    if first || patch.taints.is_some() {
         patch.journal = Some(Some(journal));
     }
     Ok(Some(patch))
+}
+
+/// Takes taints off a node that is worked on, with what they were in the same write.
+pub fn lift(node: &NodeFacts, run: &RunId, lift: impl Fn(&Taint) -> bool) -> Result<Option<NodePatch>, Untouchable> {
+    let mut journal = ours(node, run)?;
+    let taints = take_off(node, &mut journal, lift);
+    Ok(taints.map(|taints| NodePatch { taints: Some(taints), journal: Some(Some(journal)), ..NodePatch::default() }))
+}
+
+/// The taints that stay, and the others into the record; nothing when all stay.
+fn take_off(node: &NodeFacts, journal: &mut Journal, lift: impl Fn(&Taint) -> bool) -> Option<Vec<Taint>> {
+    let lifted = node.taints.iter().enumerate().filter(|(_, taint)| lift(taint));
+    let lifted: Vec<_> = lifted.map(|(at, taint)| LiftedTaint { at, taint: taint.clone() }).collect();
+    if lifted.is_empty() {
+        return None;
+    }
+    // One that somebody put back meanwhile is recorded as it is now. What was taken off last goes back first: its place
+    // is one among those that were left then.
+    journal.lifted_taints.retain(|old| !lifted.iter().any(|new| is_same(&new.taint, &old.taint)));
+    journal.lifted_taints.splice(..0, lifted);
+    Some(node.taints.iter().filter(|taint| !lift(taint)).cloned().collect())
+}
+
+/// For Kubernetes a node has one taint of a key and an effect.
+fn is_same(one: &Taint, other: &Taint) -> bool {
+    one.key == other.key && one.effect == other.effect
 }
 
 /// Begins a drain, or goes on with one that began earlier: its time goes on as well.
@@ -278,7 +301,7 @@ fn phase(node: &NodeFacts) -> NodePhase {
 fn with_lifted(taints: &[Taint], lifted: &[LiftedTaint]) -> Vec<Taint> {
     let mut all = taints.to_vec();
     for LiftedTaint { at, taint } in lifted {
-        if !all.iter().any(|found| found.key == taint.key && found.effect == taint.effect) {
+        if !all.iter().any(|found| is_same(found, taint)) {
             all.insert((*at).min(all.len()), taint.clone());
         }
     }

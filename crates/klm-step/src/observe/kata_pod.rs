@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use klm_core::proof::{DaemonSetFacts, KataPod};
+use serde_json::json;
 
 /// The container that installs, in every version.
 const INSTALLER: &str = "kube-kata";
@@ -16,12 +17,16 @@ pub fn daemonset(daemonset: &DaemonSet) -> DaemonSetFacts {
     let metadata = &daemonset.metadata;
     let annotation = |key| metadata.annotations.as_ref().and_then(|map| map.get(key)).cloned();
     let spec = daemonset.spec.as_ref();
+    let pod = spec.and_then(|spec| spec.template.spec.as_ref());
     let strategy = spec.and_then(|spec| spec.update_strategy.as_ref()).and_then(|strategy| strategy.type_.as_deref());
     DaemonSetFacts {
         uid: metadata.uid.clone().unwrap_or_default(),
         template_generation: annotation(TEMPLATE_GENERATION).unwrap_or_default(),
-        image: spec.and_then(|spec| spec.template.spec.as_ref()).and_then(installer_image).unwrap_or_default(),
+        image: pod.and_then(installer_image).unwrap_or_default(),
         on_delete: strategy == Some("OnDelete"),
+        tolerations: pod
+            .and_then(|pod| pod.tolerations.as_ref())
+            .map_or_else(Vec::new, |all| all.iter().map(|one| json!(one)).collect()),
     }
 }
 

@@ -20,4 +20,5 @@ mod midrun;
 mod outside;
 mod page;
 mod rights;
+mod taints;
 mod watches;

@@ -201,6 +201,29 @@ fn lifted_taints_come_back_in_their_places() {
 }
 
 #[test]
+fn taints_that_are_lifted_one_after_the_other_come_back_in_their_places() {
+    let taints = ["dedicated", "window", "spot"].map(|key| taint(key, "NoSchedule")).to_vec();
+    let node = cordoned(&NodeFacts { taints: taints.clone(), ..node() });
+    let node = failed(&node);
+    let cleared = after(&node, lift(&node, &run(), |taint| taint.key == "dedicated").unwrap());
+    assert_eq!(cleared.taints, [taint("spot", "NoSchedule")]);
+    assert_eq!(lift(&cleared, &run(), |taint| taint.key == "dedicated"), Ok(None));
+    assert_eq!(after(&cleared, give_back(&cleared, &run()).unwrap()).taints, taints);
+}
+
+#[test]
+fn a_later_run_lifts_the_taint_that_selects_although_an_earlier_one_had_cordoned() {
+    let left = cordoned(&node());
+    let next = RunId { uid: "u-2".into(), ..run() };
+    let tainted = NodeFacts { taints: vec![taint("window", "NoSchedule")], ..left };
+    let claimed = after(&tainted, claim(&tainted, &claimed_by(&next, "4.0.0")).unwrap());
+    let node = after(&claimed, cordon(&claimed, &next, |taint| taint.key == "window").unwrap());
+    assert_eq!(node.taints, []);
+    let node = failed(&node);
+    assert_eq!(after(&node, give_back(&node, &next).unwrap()).taints, tainted.taints);
+}
+
+#[test]
 fn a_taint_that_somebody_put_back_is_not_put_back_twice() {
     let found = NodeFacts { taints: vec![taint("window", "NoSchedule")], ..node() };
     let mut node = cordoned(&found);
