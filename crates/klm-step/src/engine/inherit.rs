@@ -10,6 +10,7 @@ use klm_core::plan::{Mode, Plan};
 
 use super::context::Run;
 use super::record::{self, Claim};
+use super::take_back::TakenBack;
 use super::wave::Wave;
 use crate::cluster::Query;
 use crate::exit::{NodeFailure, StepError};
@@ -115,8 +116,28 @@ impl Run<'_> {
         Ok(reopened)
     }
 
+    /// Takes nodes back and clears up, also when taking back ended with an error: lent values and marks needn't wait for
+    /// whatever it was.
+    pub async fn settle(&mut self, nodes: Vec<NodeFacts>, reason: &str) -> Result<TakenBack, StepError> {
+        let taken = if nodes.is_empty() {
+            Ok(TakenBack::default())
+        } else {
+            self.take_back(nodes, reason).await.map_err(StepError::from)
+        };
+        if matches!(taken, Err(StepError::Stopped)) {
+            return taken;
+        }
+        let cleared = self.clear_up().await;
+        if let (Err(_), Err(error)) = (&taken, &cleared) {
+            tracing::error!(cause = format!("{error:#}"), "nor can be cleared up what the run leaves");
+        }
+        let taken = taken?;
+        cleared?;
+        Ok(taken)
+    }
+
     /// Gives back what isn't a node's: lent values, marks, verification pods.
-    pub async fn clear_up(&mut self) -> anyhow::Result<()> {
+    async fn clear_up(&mut self) -> anyhow::Result<()> {
         if self.mode == Mode::Job {
             self.make_release_good().await?;
             self.restore_values().await?;

@@ -69,7 +69,7 @@ impl Run<'_> {
                 return Ok(Vec::new());
             }
         };
-        self.clear_jobs().await?;
+        self.clear_jobs(wave).await?;
         wave.look_again(self).await?;
         if aim == Aim::Origin {
             self.clear_way_back(wave, toleration::of(&self.origin.values)).await?;

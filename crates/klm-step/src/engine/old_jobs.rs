@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use klm_core::node::NodeFacts;
 use klm_core::plan::Mode;
 use klm_core::proof::JobEnd;
 
 use super::context::Run;
 use super::each::each;
-use crate::cluster::{Dependents, Only};
+use super::wave::{Turn, Wave};
+use crate::cluster::{Dependents, Only, Query};
 use crate::observe;
-use crate::wait::{Seen, Wait, poll};
+use crate::wait::{Seen, Wait, Waited, poll};
 
 /// Time between two looks at what is being deleted.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -23,21 +26,29 @@ const CLEARED_WITHIN: Duration = Duration::from_secs(300);
 /// The dispatcher's Job and those of its nodes.
 type OldJobs = [Vec<OldJob>; 2];
 
-struct OldJob {
+/// A Job of an earlier dispatch.
+pub(super) struct OldJob {
     name: String,
     uid: String,
+    /// Nothing for a dispatcher's.
+    node: Option<String>,
     is_complete: bool,
 }
 
 impl OldJob {
     fn of(job: &Job) -> Option<Self> {
         let (uid, end) = observe::job_end(job)?;
-        Some(Self { name: job.metadata.name.clone()?, uid, is_complete: end == Some(JobEnd::Complete) })
+        let node = observe::node_job(job).map(|job| job.node);
+        Some(Self { name: job.metadata.name.clone()?, uid, node, is_complete: end == Some(JobEnd::Complete) })
     }
 
     /// The pods of one that is complete have ended. Those of another may still work on their node: it goes after them.
     const fn dependents(&self) -> Dependents {
         if self.is_complete { Dependents::Background } else { Dependents::Foreground }
+    }
+
+    fn is_for(&self, node: &NodeFacts) -> bool {
+        self.node.as_deref() == Some(node.name.as_str())
     }
 }
 
@@ -46,28 +57,74 @@ impl Run<'_> {
     /// then, for whoever looks.
     pub async fn clear_jobs_ahead(&self) {
         if self.mode == Mode::Job
-            && let Err(error) = self.clear_jobs().await
+            && let Err(error) = self.delete_old_jobs(|_| true).await.and_then(Waited::or_fail)
         {
             tracing::info!(%error, "the Jobs of this wave stay until the next one is dispatched");
         }
     }
 
-    /// Takes every Job of an earlier dispatch away.
-    pub(super) async fn clear_jobs(&self) -> anyhow::Result<()> {
+    /// Takes every Job of an earlier dispatch away. A node whose own Job stays, because its kubelet is silent and nobody
+    /// ends the pod, fails; the others needn't wait for it.
+    pub(super) async fn clear_jobs(&self, wave: &mut Wave) -> anyhow::Result<()> {
+        let going = &wave.going;
+        let in_the_way = |job: &OldJob| job.node.is_none() || going.iter().any(|node| job.is_for(node));
+        let Waited::TimedOut(timed_out) = self.delete_old_jobs(in_the_way).await? else { return Ok(()) };
+        let [dispatchers, jobs] = self.old_jobs().await?;
+        if !dispatchers.is_empty() {
+            return Err(timed_out.into());
+        }
+        wave.turn(self, async |node| {
+            Ok(match jobs.iter().find(|job| job.is_for(&node)) {
+                Some(job) => {
+                    let after = klm_core::duration::format(timed_out.after);
+                    let why = format!(
+                        "job `{}/{}` of an earlier dispatch is still there after {after}: its pod doesn't end",
+                        self.release.namespace, job.name
+                    );
+                    Turn::Fails(Box::new(node), why)
+                }
+                None => Turn::On(Box::new(node)),
+            })
+        })
+        .await
+    }
+
+    /// Deletes all and waits for those that are in the way of what comes next.
+    async fn delete_old_jobs(&self, in_the_way: impl Fn(&OldJob) -> bool) -> anyhow::Result<Waited<()>> {
         let wait = Wait::new("Jobs of an earlier dispatch to be gone", ASK_EVERY, CLEARED_WITHIN);
-        let mut asked = BTreeSet::new();
-        let waited = poll(self.world, &wait, async || {
+        let (mut asked, mut released) = (BTreeSet::new(), BTreeSet::new());
+        poll(self.world, &wait, async || {
             let mut left = self.old_jobs().await?;
+            self.release_dispatcher(&left, &asked, &mut released).await?;
             // What is complete goes at once, and its absence is worth a look without a pause.
             if self.delete_jobs(&left, &mut asked).await? && left.iter().flatten().all(|job| job.is_complete) {
                 left = self.old_jobs().await?;
             }
-            Ok(match left.iter().flatten().next_back() {
+            Ok(match left.iter().flatten().rfind(|job| in_the_way(job)) {
                 None => Seen::Done(()),
                 Some(job) => Seen::NotYet(format!("job `{}` is still there", job.name)),
             })
-        });
-        waited.await?.or_fail()
+        })
+        .await
+    }
+
+    /// A dispatcher goes after the Jobs of its nodes, and one of those may stay for long. Once its own pods are gone it
+    /// starts nothing any more, so it needn't wait for them.
+    async fn release_dispatcher(
+        &self,
+        left: &OldJobs,
+        asked: &BTreeSet<String>,
+        released: &mut BTreeSet<String>,
+    ) -> anyhow::Result<()> {
+        let (cluster, namespace) = (&self.world.cluster, Some(self.release.namespace.as_str()));
+        let waits = |job: &&OldJob| asked.contains(&job.uid) && !released.contains(&job.uid);
+        let Some(job) = left[0].iter().find(waits) else { return Ok(()) };
+        let own = Query::labels(format!("job-name={}", job.name));
+        if cluster.list(namespace, &own, |_: Pod| Some(())).await?.is_empty() {
+            cluster.delete::<Job>(namespace, &job.name, Only::Uid(&job.uid), Dependents::Background).await?;
+            released.insert(job.uid.clone());
+        }
+        Ok(())
     }
 
     async fn old_jobs(&self) -> anyhow::Result<OldJobs> {

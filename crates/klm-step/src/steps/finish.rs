@@ -58,7 +58,5 @@ async fn settle(
         run.follow(&stored.plan)?;
     }
     let nodes = run.unsettled().await?;
-    let taken = if nodes.is_empty() { TakenBack::default() } else { run.take_back(nodes, STOPPED).await? };
-    run.clear_up().await?;
-    Ok(taken)
+    run.settle(nodes, STOPPED).await
 }

@@ -51,8 +51,7 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
     }
     tracing::info!(nodes = left.nodes.len(), runs = left.runs.len(), "found what was left behind");
     let nodes = run.adopt(left.nodes, LEFT_BEHIND).await?;
-    let taken = run.take_back(nodes, LEFT_BEHIND).await?;
-    run.clear_up().await?;
+    let taken = run.settle(nodes, LEFT_BEHIND).await?;
     tracing::info!(restored = %count(taken.restored.len(), "node"), "recovered");
     if taken.stuck.is_empty() { Ok(()) } else { Err(StepError::Stuck(taken.stuck)) }
 }

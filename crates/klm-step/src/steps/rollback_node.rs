@@ -72,8 +72,7 @@ async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Req
         run.arm(live.history.len()).await?;
     }
     let nodes = run.adopt(vec![facts], ASKED).await?;
-    let taken = run.take_back(nodes, ASKED).await?;
-    run.clear_up().await?;
+    let taken = run.settle(nodes, ASKED).await?;
     if !taken.stuck.is_empty() {
         return Err(StepError::Stuck(taken.stuck));
     }

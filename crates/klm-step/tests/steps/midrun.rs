@@ -6,7 +6,8 @@ use http::Method;
 use klm_core::contract::JOURNAL;
 use klm_step::exit::StepError;
 use klm_testkit::fixtures::{Fleet, node};
-use klm_testkit::{Fault, HelmFault};
+use klm_testkit::{Fault, HelmFault, Injection};
+use serde_json::json;
 
 use crate::bed::{Bed, NAMESPACE, RELEASE, unverified};
 
@@ -35,6 +36,48 @@ async fn a_node_that_turns_not_ready_in_mid_wave_goes_back_when_it_can() {
         bed.assert_nothing_uninstalled();
         bed.assert_tidy();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_on_a_silent_node_does_not_keep_the_others_from_going_back() {
+    let bed = Bed::new(Fleet::new().version("4.0.0").job().values(json!({"debug": true})));
+    bed.cluster.misbehave_at("worker-2", "4.1.0", Injection::Slow(Duration::from_secs(86_400)));
+    bed.cluster.misbehave_at("worker-3", "4.1.0", Injection::BadImage);
+    let flow = bed.flow("up", &[("batch-size", "3"), ("install-timeout", "10m"), ("rollback-timeout", "15m")]);
+    bed.plan(&flow, "4.1.0", &ALL).await;
+    // Its Job's pod runs by then, and nobody is there to end it.
+    bed.cluster.after(Duration::from_secs(60), |world| world.set_node_ready("worker-2", false));
+    let outcome = bed.item(&flow, 1).await;
+    let Err(StepError::Stuck(stuck)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(stuck.iter().map(|it| it.node.as_str()).collect::<Vec<_>>(), ["worker-2"], "{stuck:?}");
+    assert!(stuck[0].cause.contains("job `kube-system/kata-deploy-install-worker-2`"), "{stuck:?}");
+    assert_eq!(["worker-1", "worker-3"].map(|node| bed.status(node)), ["completed", "rolled-back"]);
+    let outcome = bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await;
+    assert!(matches!(&outcome, Err(StepError::Stuck(stuck)) if stuck.len() == 1), "{outcome:?}");
+    bed.end(&flow, "Failed");
+    assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), json!({"deploymentMode": "job", "debug": true}));
+    assert!(bed.cluster.is_cordoned("worker-2"));
+
+    bed.cluster.world(|world| world.set_node_ready("worker-2", true));
+    let recovery = bed.flow("recovery", &[]);
+    bed.step(&recovery, &["recover"]).await.unwrap();
+    assert_eq!((bed.status("worker-2"), bed.installed("worker-2")), ("rolled-back".to_owned(), "4.0.0".to_owned()));
+    bed.assert_nothing_uninstalled();
+    bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_are_given_back_although_no_node_can_be_taken_back() {
+    let bed = Bed::new(Fleet::new().version("4.0.0").job().values(json!({"debug": true})));
+    bed.cluster.misbehave_at("worker-1", "4.1.0", Injection::BadImage);
+    let flow = bed.flow("up", &[]);
+    bed.plan(&flow, "4.1.0", &ALL).await;
+    bed.step(&flow, &["apply-wave", "--item", "1"]).await.unwrap_err();
+    bed.cluster.inject(Fault::status(Method::DELETE, "*/jobs/*", 403).always());
+    let outcome = bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await;
+    assert!(matches!(&outcome, Err(StepError::Failed(error)) if format!("{error:#}").contains("403")), "{outcome:?}");
+    assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), json!({"deploymentMode": "job", "debug": true}));
+    assert_eq!((bed.status("worker-1"), bed.cluster.is_cordoned("worker-1")), ("rolling-back".to_owned(), true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,9 @@ use super::object;
 use super::status::{Answer, ApiStatus};
 use super::store::{Key, Store};
 
+/// Holds an object until its dependents are gone.
+const FOREGROUND: &str = "foregroundDeletion";
+
 /// What becomes of dependents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {
@@ -98,9 +101,11 @@ pub fn delete(store: &mut Store, key: &Key, options: &DeleteOptions) -> Answer {
     match propagation {
         Propagation::Orphan => orphan_dependents(store, object::uid(&object)),
         Propagation::Foreground if has_dependents(store, object::uid(&object)) => {
-            add_finalizer(store, key, "foregroundDeletion");
+            add_finalizer(store, key, FOREGROUND);
         }
-        _ => {}
+        // A second deletion may take the first one's wish back.
+        Propagation::Background => remove_finalizer(store, key, FOREGROUND),
+        Propagation::Foreground => {}
     }
     let grace = grace_of(kind, &object, options);
     let held = store.find(key).is_some_and(|object| !object::finalizers(object).is_empty());
@@ -174,6 +179,14 @@ fn add_finalizer(store: &mut Store, key: &Key, finalizer: &str) {
     });
 }
 
+fn remove_finalizer(store: &mut Store, key: &Key, finalizer: &str) {
+    store.edit(key, |object| {
+        if let Some(held) = object["metadata"]["finalizers"].as_array_mut() {
+            held.retain(|it| it != finalizer);
+        }
+    });
+}
+
 fn dependents(store: &Store, uid: &str) -> Vec<Key> {
     let owned = |object: &Value| object::items(object, "/metadata/ownerReferences").iter().any(|it| it["uid"] == uid);
     store.all().filter(|(_, object)| owned(object)).map(|(key, _)| key.clone()).collect()
@@ -207,7 +220,7 @@ pub fn collect_garbage(store: &mut Store) {
     }
     let waiting: Vec<(Key, String)> = store
         .all()
-        .filter(|(_, object)| object::finalizers(object).contains(&"foregroundDeletion"))
+        .filter(|(_, object)| object::finalizers(object).contains(&FOREGROUND))
         .map(|(key, object)| (key.clone(), object::uid(object).to_owned()))
         .collect();
     for (key, uid) in waiting {
@@ -219,11 +232,7 @@ pub fn collect_garbage(store: &mut Store) {
             }
         }
         if dependents(store, &uid).is_empty() {
-            store.edit(&key, |object| {
-                if let Some(held) = object["metadata"]["finalizers"].as_array_mut() {
-                    held.retain(|it| it != "foregroundDeletion");
-                }
-            });
+            remove_finalizer(store, &key, FOREGROUND);
             finish_if_released(store, &key);
         }
     }
@@ -233,7 +242,7 @@ pub fn collect_garbage(store: &mut Store) {
 pub fn has_garbage(store: &Store) -> bool {
     store.all().any(|(key, object)| {
         (is_lost(store, key, object) && !object::is_terminating(object))
-            || object::finalizers(object).contains(&"foregroundDeletion")
+            || object::finalizers(object).contains(&FOREGROUND)
     })
 }
 

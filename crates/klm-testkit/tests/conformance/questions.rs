@@ -205,6 +205,17 @@ async fn deleting(probe: &mut Probe) {
             &["/kind", "/status", "/details/name", "/details/kind"],
         )
         .await;
+    let owner = probe.prepare(Method::POST, &maps, map("deleted-3")).await;
+    let mut dependent = map("deleted-4");
+    dependent["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "deleted-3", "uid": owner["metadata"]["uid"], "blockOwnerDeletion": true}]);
+    // Held, so that a garbage collector wouldn't be the one that answers the last question.
+    dependent["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    probe.prepare(Method::POST, &maps, dependent).await;
+    let propagating = |how: &str| json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": how});
+    let path = format!("{maps}/deleted-3");
+    probe.ask(Method::DELETE, &path, propagating("Foreground"), &["/kind", "/metadata/finalizers"]).await;
+    probe.ask(Method::DELETE, &path, propagating("Background"), &["/kind", "/status"]).await;
+    probe.ask(Method::GET, &path, Value::Null, &[]).await;
 }
 
 async fn listing(probe: &mut Probe) {
