@@ -113,6 +113,11 @@ pub const UNIT: &[Fault] = &[
         "failures::taking_back_may_take_as_long_as_its_parameter_says",
     ),
     fault(
+        "Argo starts a step again after one of its nodes failed",
+        "it fails again; nothing is begun",
+        "failures::a_step_that_is_started_again_after_a_node_of_its_own_failed_fails_again_and_begins_nothing",
+    ),
+    fault(
         "a node turns NotReady in mid-wave",
         "it goes back when it is Ready again; its neighbours stay",
         "midrun::a_node_that_turns_not_ready_in_mid_wave_goes_back_when_it_can",
