@@ -15,6 +15,7 @@ pub mod record;
 mod release;
 mod restore;
 mod take_back;
+mod tries;
 mod verify;
 pub mod wave;
 

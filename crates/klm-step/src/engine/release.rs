@@ -27,7 +27,7 @@ const MOVES: usize = 6;
 const NO_CHART: Chart = Chart { reference: String::new(), version: None };
 
 /// Before a call is repeated that found no way to the API server.
-const PAUSE: Duration = Duration::from_secs(15);
+pub(super) const PAUSE: Duration = Duration::from_secs(15);
 
 impl Run<'_> {
     /// Brings the release to the target, so that pods that are deleted come back as the new version.
@@ -194,15 +194,13 @@ impl Run<'_> {
             Ok(()) => Ok(Ok(())),
             Err(MoveError::Unmoved(unmoved)) => Ok(Err(unmoved)),
             Err(MoveError::Other(error)) => Err(error),
-            Err(MoveError::Helm(error)) => match error.trouble {
-                Trouble::Stopped => Err(StepError::Stopped.into()),
-                Trouble::Unreachable | Trouble::Locked => {
-                    tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
-                    self.world.sleep(PAUSE).await?;
-                    Ok(Ok(()))
-                }
-                _ => Ok(Err(Unmoved(error.to_string()))),
-            },
+            Err(MoveError::Helm(error)) if error.trouble == Trouble::Stopped => Err(StepError::Stopped.into()),
+            Err(MoveError::Helm(error)) if error.may_pass() => {
+                tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
+                self.world.sleep(PAUSE).await?;
+                Ok(Ok(()))
+            }
+            Err(MoveError::Helm(error)) => Ok(Err(Unmoved(error.to_string()))),
         }
     }
 

@@ -17,6 +17,7 @@ mod hostile;
 mod job;
 mod kill;
 mod midrun;
+mod outage;
 mod outside;
 mod page;
 mod rights;

@@ -174,6 +174,22 @@ pub const UNIT: &[Fault] = &[
         "midrun::an_api_server_that_is_away_in_mid_wave_is_waited_for",
     ),
     fault(
+        "helm can't reach the API server, is denied, or finds the release locked, for a moment at the begin of a wave, job mode",
+        "begun again; nothing goes back",
+        "outage::a_wave_that_helm_could_not_begin_is_begun_again",
+    ),
+    fault("the same in daemonset mode", "waited for", "outage::in_daemonset_mode_the_same_is_waited_for"),
+    fault(
+        "the same on the way back",
+        "waited for; the node goes back",
+        "outage::a_node_on_its_way_back_waits_for_helm_too",
+    ),
+    fault(
+        "helm can't begin a wave in job mode five times in a row",
+        "the wave goes back, with helm's last words",
+        "outage::a_wave_that_helm_can_never_begin_fails_with_the_last_cause",
+    ),
+    fault(
         "an eviction is answered by any of 13 answers that may pass",
         "waited for, the node is drained",
         "evictions::what_may_pass_is_waited_for",
