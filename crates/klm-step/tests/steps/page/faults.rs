@@ -37,6 +37,11 @@ pub const UNIT: &[Fault] = &[
         "daemonset::a_slow_or_once_failing_install_is_waited_for",
     ),
     fault(
+        "a node fails in a run that follows on another run's upgrade",
+        "it goes back to that upgrade; so do `rollback-node` and `recover`",
+        "daemonset::a_later_run_goes_back_to_what_an_earlier_one_had_upgraded_to",
+    ),
+    fault(
         "helm fails at the upgrade",
         "no node was changed; all are given back",
         "daemonset::a_helm_that_fails_leaves_the_nodes_untouched",
