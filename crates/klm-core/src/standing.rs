@@ -90,7 +90,7 @@ pub fn standing(history: &[Revision], base: u64, home: Option<u64>) -> Standing 
     }
 }
 
-/// Whether a revision holds what a wave set for itself: it is a wave's, or goes back to a wave's. Values that somebody
+/// Whether a revision holds what a run set for itself: it is an upgrade of one, or goes back to one. Values that somebody
 /// else set are not ours to change.
 pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
     matches!(Purpose::of(shown_by(revision, history)), Some(Purpose::Upgrade | Purpose::TakeBack))

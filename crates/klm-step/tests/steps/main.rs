@@ -16,6 +16,7 @@ mod failures;
 mod hostile;
 mod job;
 mod kill;
+mod lent;
 mod midrun;
 mod outage;
 mod outside;

@@ -195,6 +195,11 @@ pub const UNIT: &[Fault] = &[
         "outage::a_wave_that_helm_can_never_begin_fails_with_the_last_cause",
     ),
     fault(
+        "a run ends well, is rolled back, stopped or terminated, and kata-deploy's own verification was switched off for it",
+        "the user's pod is in the release again, by the run or by what follows it",
+        "lent::what_a_terminated_run_kept_is_given_back_by_whatever_follows",
+    ),
+    fault(
         "an eviction is answered by any of 13 answers that may pass",
         "waited for, the node is drained",
         "evictions::what_may_pass_is_waited_for",
