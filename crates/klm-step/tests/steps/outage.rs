@@ -103,6 +103,22 @@ async fn a_wave_that_helm_can_never_begin_fails_with_the_last_cause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_daemonset_mode_the_last_cause_is_said_as_well() {
+    let bed = Bed::new(Fleet::new());
+    let flow = bed.flow("up", &[("batch-size", "3")]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    bed.helm.inject(HelmFault::fail("upgrade", UNREACHABLE).times(100));
+    let outcome = bed.step(&flow, &["apply-wave", "--item", "1"]).await;
+    let Err(StepError::Unverified(failures)) = outcome else { panic!("{outcome:?}") };
+    assert!(failures.iter().all(|failure| failure.cause.contains("cluster unreachable")), "{failures:?}");
+    assert_eq!(upgrades(&bed), 6);
+    bed.step(&flow, &["rollback", "--item", "1"]).await.unwrap();
+    bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await.unwrap();
+    assert_eq!(ALL.map(|node| bed.installs(node)), [1; 3], "nothing was done to any node");
+    bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_would_not_pass_fails_the_wave_at_once() {
     let bed = Bed::new(Fleet::new().version("3.32.0").job());
     let flow = bed.flow("up", &[]);
