@@ -161,21 +161,26 @@ pub fn pull(chart: &Chart, folder: &str, plain_http: bool) -> Option<HelmCommand
 }
 
 /// The arming revision: the same chart, the same values, nothing restarts by itself any more. What a rollback returns
-/// to; with the chart's own `RollingUpdate` in it, that rollback would take back every verified node.
+/// to; with the chart's own `RollingUpdate` in it, that rollback would take back every verified node. The user's
+/// verification pod stays in it for the same reason, and without hooks nothing runs it.
 pub fn arm(change: &Change) -> HelmCommand {
-    upgrade(change, &Base::Release, &Values::new(), None).and(["--set", "updateStrategy.type=OnDelete"])
+    upgrade(change, &Base::Release, &Values::new(), None).and(["--no-hooks", "--set", "updateStrategy.type=OnDelete"])
 }
 
 /// The one upgrade of a run in daemonset mode: changes templates, restarts nothing.
 pub fn upgrade_daemonset(change: &Change, user: &Values, chart_has_modes: bool) -> HelmCommand {
     upgrade(change, &Base::Release, user, chart_has_modes.then_some(Mode::Daemonset))
+        .and(VERIFIED_BY_US)
         .and(["--set", "updateStrategy.type=OnDelete"])
 }
 
 /// The origin made anew in daemonset mode, when Helm has forgotten the revision that a rollback would return to.
 pub fn origin_again(change: &Change, exactly: Values, chart_has_modes: bool) -> HelmCommand {
-    upgrade(change, &Base::Exactly(exactly), &Values::new(), chart_has_modes.then_some(Mode::Daemonset))
-        .and(["--set", "updateStrategy.type=OnDelete"])
+    upgrade(change, &Base::Exactly(exactly), &Values::new(), chart_has_modes.then_some(Mode::Daemonset)).and([
+        "--no-hooks",
+        "--set",
+        "updateStrategy.type=OnDelete",
+    ])
 }
 
 /// A wave in job mode. `None` for a wave without nodes: the chart would take the empty list for "no node".
@@ -187,7 +192,7 @@ pub fn upgrade_wave(change: &Change, base: &Base, user: &Values, nodes: &[NodeNa
         // Texts, or an all-digit name would arrive as a number.
         vec![Arg::Text("--set-string".into()), Arg::Text(format!("job.nodes={list}"))]
     };
-    let mut upgrade = upgrade(change, base, user, Some(Mode::Job)).and([
+    let mut upgrade = upgrade(change, base, user, Some(Mode::Job)).and(VERIFIED_BY_US).and([
         "--set",
         &format!("job.parallelism={}", nodes.len()),
         "--post-renderer",
@@ -197,7 +202,7 @@ pub fn upgrade_wave(change: &Change, base: &Base, user: &Values, nodes: &[NodeNa
     Some(upgrade)
 }
 
-/// After the last wave in job mode: the release gets exactly these values, and no hook runs.
+/// After the last wave: the release gets exactly these values, and no hook runs.
 pub fn restore_values(change: &Change, exactly: Values) -> HelmCommand {
     let base = Base::Exactly(exactly);
     let mut command = start(["upgrade"], change).and(["--no-hooks"]);
@@ -217,6 +222,9 @@ pub fn rehearse(command: HelmCommand) -> HelmCommand {
     command.and(["--dry-run=server", "--hide-secret"])
 }
 
+/// The chart's own verification waits for all nodes and fails under `OnDelete`.
+const VERIFIED_BY_US: [&str; 2] = ["--set", "verification.pod="];
+
 fn upgrade(change: &Change, base: &Base, user: &Values, mode: Option<Mode>) -> HelmCommand {
     let mut command = start(["upgrade", "--install"], change);
     command.args.extend(base_args(base));
@@ -227,8 +235,7 @@ fn upgrade(change: &Change, base: &Base, user: &Values, mode: Option<Mode>) -> H
     if let Some(mode) = mode {
         command = command.and(["--set", &format!("deploymentMode={mode}")]);
     }
-    // The chart's own verification waits for all nodes and fails under OnDelete.
-    command.and(["--set", "verification.pod="])
+    command
 }
 
 fn base_args(base: &Base) -> Vec<Arg> {

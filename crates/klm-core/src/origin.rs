@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::journal::RunId;
 use crate::name::NodeName;
+use crate::plan::Mode;
 use crate::values::{self, Values};
 
 /// Name of the Secret, in the release's namespace.
@@ -61,16 +62,26 @@ pub struct RunInputs {
     pub chart_digest: Option<String>,
 }
 
-/// What waves in job mode set in the release and the user should find again as it was.
-const LENT: [&str; 3] = ["job.nodes", "job.parallelism", "verification.pod"];
+/// What a run sets in the release for its own use and the user should find again as it was.
+const fn lent(mode: Mode) -> &'static [&'static str] {
+    match mode {
+        Mode::Daemonset => &["verification.pod"],
+        Mode::Job => &["job.nodes", "job.parallelism", "verification.pod"],
+    }
+}
 
 /// The current values with the lent ones as they were at the origin, absent where they were absent.
-pub fn given_back(current: &Values, origin: &Values) -> Values {
+pub fn given_back(mode: Mode, current: &Values, origin: &Values) -> Values {
     let mut values = current.clone();
-    for key in LENT {
+    for key in lent(mode) {
         let (parent, leaf) = key.split_once('.').unwrap_or((key, ""));
+        let found = values::get(origin, key);
+        if mode == Mode::Daemonset && found.is_none() {
+            // The empty pod that a run leaves is the chart's default: taking it away isn't worth a revision.
+            continue;
+        }
         let mut section = values.remove(parent).and_then(into_map).unwrap_or_default();
-        match values::get(origin, key) {
+        match found {
             Some(value) => section.insert(leaf.to_owned(), value.clone()),
             None => section.remove(leaf),
         };
@@ -113,6 +124,18 @@ mod tests {
     )]
     fn the_user_finds_the_values_as_they_were(#[case] current: Value, #[case] origin: Value, #[case] wanted: Value) {
         let map = |value: &Value| value.as_object().cloned().unwrap();
-        assert_eq!(Value::Object(given_back(&map(&current), &map(&origin))), wanted);
+        assert_eq!(Value::Object(given_back(Mode::Job, &map(&current), &map(&origin))), wanted);
+    }
+
+    #[rstest]
+    #[case::never_had_it(json!({}), json!({"job": {"nodes": ["a"]}, "verification": {"pod": ""}}))]
+    #[case::had_it(
+        json!({"verification": {"pod": "x", "timeout": 9}}),
+        json!({"job": {"nodes": ["a"]}, "verification": {"pod": "x"}})
+    )]
+    fn in_daemonset_mode_nothing_is_given_back_but_the_verification_pod(#[case] origin: Value, #[case] wanted: Value) {
+        let map = |value: &Value| value.as_object().cloned().unwrap();
+        let current = json!({"job": {"nodes": ["a"]}, "verification": {"pod": ""}});
+        assert_eq!(Value::Object(given_back(Mode::Daemonset, &map(&current), &map(&origin))), wanted);
     }
 }

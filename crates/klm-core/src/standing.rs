@@ -77,19 +77,20 @@ pub fn standing(history: &[Revision], base: u64, home: Option<u64>) -> Standing 
         return Standing::Pending { deployed: last_good(history).map(|revision| revision.revision) };
     }
     let shown = shown_by(last, history);
+    let is_way_back = [Some(base), home].contains(&Some(shown.revision));
     match Purpose::of(shown) {
         _ if last.status == Status::Failed => Standing::Failed,
-        _ if last.revision <= base => Standing::Origin,
+        // The way back may lead to what an earlier run had upgraded to.
+        _ if last.revision <= base || is_way_back => Standing::Origin,
         Some(Purpose::Upgrade) => Standing::Target,
         Some(Purpose::Arm | Purpose::TakeBack | Purpose::Restore) => Standing::Origin,
-        None if [Some(base), home].contains(&Some(shown.revision)) => Standing::Origin,
         // Going back to the last good revision unlocks a release that a killed helm left, and moves it nowhere.
         None if shown.revision < base && unlocked_by(last, history).is_some() => Standing::Origin,
         None => Standing::Moved { revision: last.revision, description: last.description.clone() },
     }
 }
 
-/// Whether a revision holds what a wave set for itself: it is a wave's, or goes back to a wave's. Values that somebody
+/// Whether a revision holds what a run set for itself: it is an upgrade of one, or goes back to one. Values that somebody
 /// else set are not ours to change.
 pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
     matches!(Purpose::of(shown_by(revision, history)), Some(Purpose::Upgrade | Purpose::TakeBack))
@@ -202,6 +203,19 @@ mod tests {
         ];
         assert!(matches!(standing(&history, 4, None), Standing::Moved { revision: 7, .. }));
         assert_eq!(standing(&history, 4, Some(5)), Standing::Origin, "unless that is the run's way back");
+    }
+
+    #[test]
+    fn the_way_back_may_be_what_an_earlier_run_had_upgraded_to() {
+        let before = || [revision(3, Status::Superseded, ""), ours(4, Purpose::Upgrade)];
+        let back = |to: u64| revision(6, Status::Deployed, &format!("Rollback to {to}"));
+        let of = |last: Revision, home| {
+            let history = [&before()[..], &[ours(5, Purpose::Upgrade), last]].concat();
+            standing(&history, 4, home)
+        };
+        assert_eq!(of(back(4), Some(4)), Standing::Origin);
+        assert_eq!(of(back(4), Some(3)), Standing::Origin, "a run that goes on where another one was begins there");
+        assert_eq!(of(back(5), Some(4)), Standing::Target);
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub const VALUES: &[Value] = &[
         "serviceAccount.name",
         "\"\"",
         ValueKind::NameOrEmpty,
-        "Its name; empty: the chart's name, or `default` when it isn't created",
+        "Its name; empty: the chart's name. When neither it nor roles are created: `default`",
     ),
     v("serviceAccount.annotations", "{}", ValueKind::TextMap, "Its annotations"),
     v("rbac.create", "true", ValueKind::Bool, "Create the roles that the steps need"),

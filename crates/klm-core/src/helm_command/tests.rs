@@ -101,10 +101,27 @@ fn a_node_list_longer_than_an_argument_travels_in_a_file() {
 #[test]
 fn an_origin_that_helm_forgot_is_made_from_what_was_recorded() {
     let text = lines(&origin_again(&change(), user(), true));
-    for part in ["--reset-values", "<values file>", "updateStrategy.type=OnDelete", "verification.pod="] {
+    for part in ["--reset-values", "<values file>", "updateStrategy.type=OnDelete", "--no-hooks"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("hunter2"));
+}
+
+#[test]
+fn no_call_of_a_run_lets_the_chart_verify_and_a_way_back_keeps_the_users_pod_for_it() {
+    let ways_back = [arm(&change()), origin_again(&change(), user(), true), restore_values(&change(), user())];
+    let upgrades = [
+        upgrade_daemonset(&change(), &user(), true),
+        upgrade_wave(&change(), &Base::Release, &user(), &nodes(&["a"])).unwrap(),
+    ];
+    for (commands, switched_off, kept) in
+        [(&ways_back[..], "--no-hooks", true), (&upgrades, "verification.pod=", false)]
+    {
+        for text in commands.iter().map(lines) {
+            assert!(text.contains(switched_off), "{text}");
+            assert_eq!(text.contains("verification.pod"), !kept, "{text}");
+        }
+    }
 }
 
 #[test]

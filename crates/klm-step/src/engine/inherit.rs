@@ -140,8 +140,8 @@ impl Run<'_> {
     async fn clear_up(&mut self) -> anyhow::Result<()> {
         if self.mode == Mode::Job {
             self.make_release_good().await?;
-            self.restore_values().await?;
         }
+        self.restore_values().await?;
         self.unmark_nodes().await?;
         self.delete_verification_pods().await
     }

@@ -29,44 +29,20 @@ use crate::wait::{Seen, Wait, poll};
 /// After helm has given up, for the last verdicts.
 const LAST_LOOKS: Duration = Duration::from_secs(30);
 
-/// Times that a wave is dispatched: once more when a dispatcher died and left nodes installed but unlabelled.
-const TRIES: usize = 2;
-
 impl Run<'_> {
-    /// Installs on the wave's nodes and proves them.
-    pub async fn dispatch(&self, wave: &mut Wave, aim: Aim, what: &str) -> anyhow::Result<()> {
-        let mut arrived = Vec::new();
-        for attempt in 1..=TRIES {
-            if wave.going.is_empty() {
-                break;
-            }
-            let mut again = self.dispatch_once(wave, &mut arrived, aim, what).await?;
-            if attempt == TRIES {
-                let turns = again.drain(..).map(|(node, why)| Turn::Fails(Box::new(node), why)).collect();
-                wave.take_in(self, turns).await?;
-            }
-            for (node, why) in again {
-                tracing::warn!(node = %node.name, cause = %why, "dispatching again");
-                wave.going.push(node);
-            }
-        }
-        wave.going = arrived;
-        Ok(())
-    }
-
     /// One upgrade for the wave. Returns the nodes that are worth another.
-    async fn dispatch_once(
+    pub(super) async fn dispatch_once(
         &self,
         wave: &mut Wave,
         arrived: &mut Vec<NodeFacts>,
         aim: Aim,
         what: &str,
-    ) -> anyhow::Result<Vec<(NodeFacts, String)>> {
+    ) -> anyhow::Result<Again> {
         let history = match self.release_is_free().await? {
             Ok(history) => history,
             Err(Unmoved(why)) => {
                 wave.fail_all(self, &why).await?;
-                return Ok(Vec::new());
+                return Ok(Again::default());
             }
         };
         self.clear_jobs(wave).await?;
@@ -87,7 +63,7 @@ impl Run<'_> {
                 .await
         })
         .await?;
-        let Some(command) = self.wave_command(wave, aim, what, &history).await? else { return Ok(Vec::new()) };
+        let Some(command) = self.wave_command(wave, aim, what, &history).await? else { return Ok(Again::default()) };
         let mut dispatched = Dispatched::new(self.watches(aim).await?);
         let helm = self.helm_and_looks(&command, wave, arrived, &mut dispatched, aim).await?;
         self.conclude(wave, arrived, &mut dispatched, helm, aim).await
@@ -163,8 +139,16 @@ impl Run<'_> {
         dispatched: &mut Dispatched,
         helm: Result<(), HelmError>,
         aim: Aim,
-    ) -> anyhow::Result<Vec<(NodeFacts, String)>> {
+    ) -> anyhow::Result<Again> {
         dispatched.helm_ended = true;
+        // What helm's end means has not been judged yet, whether anything else has changed or not.
+        dispatched.watches.list_again().await?;
+        dispatched.take_in_jobs();
+        if let (Err(error), None) = (&helm, &dispatched.uid)
+            && error.may_pass()
+        {
+            return Ok(Again::Unbegun(error.to_string()));
+        }
         if helm.is_err() {
             self.explain_dispatch().await;
         }
@@ -173,8 +157,6 @@ impl Run<'_> {
         let gave_up =
             helm.as_ref().is_err_and(|error| error.trouble == Trouble::Hook && error.said.contains("deadline"));
         let last_look = Instant::now() + LAST_LOOKS;
-        // What helm's end means has not been judged yet, whether anything else has changed or not.
-        dispatched.watches.list_again().await?;
         poll(self.world, &wait, async || {
             if gave_up && Instant::now() >= last_look || Instant::now() >= wait.deadline {
                 dispatched.watches.list_again().await?;
@@ -192,7 +174,7 @@ impl Run<'_> {
         let turns: Vec<Turn> = std::mem::take(&mut wave.going).into_iter().map(late).collect();
         self.explain(&turns).await;
         wave.take_in(self, turns).await?;
-        Ok(std::mem::take(&mut dispatched.again))
+        Ok(Again::Nodes(std::mem::take(&mut dispatched.again)))
     }
 
     /// One look: Jobs first, then nodes, so that a label that is set after a Job's end is not missed.
@@ -281,6 +263,20 @@ impl Wave {
     /// The failures so far, taken out.
     pub fn take_failures(&mut self) -> Vec<NodeFailure> {
         std::mem::take(&mut self.failed)
+    }
+}
+
+/// What a dispatch leaves to the next one.
+pub(super) enum Again {
+    /// These nodes, with reasons.
+    Nodes(Vec<(NodeFacts, String)>),
+    /// Every node that was on its way, and is still: helm ended before there was a dispatcher, for a reason that passes.
+    Unbegun(String),
+}
+
+impl Default for Again {
+    fn default() -> Self {
+        Self::Nodes(Vec::new())
     }
 }
 

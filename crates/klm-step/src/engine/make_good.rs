@@ -4,6 +4,7 @@
 use klm_core::contract::CURRENT_VERSION;
 use klm_core::helm_command;
 use klm_core::origin::given_back;
+use klm_core::plan::Mode;
 use klm_core::release::{Status, last_good};
 use klm_core::standing::{Purpose, unfinished};
 use klm_core::values::{self, Values};
@@ -47,7 +48,7 @@ fn good<'a>(failed: (&'a str, &Values), reached: bool, origin: (&'a str, &Values
     if names.is_none_or(Vec::is_empty) {
         return None;
     }
-    let values = given_back(failed.1, origin.1);
+    let values = given_back(Mode::Job, failed.1, origin.1);
     Some(if reached { (failed.0, values) } else { (origin.0, origin.1.clone()) })
 }
 

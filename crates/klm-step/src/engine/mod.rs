@@ -16,6 +16,7 @@ mod release;
 mod restore;
 mod taints;
 mod take_back;
+mod tries;
 mod verify;
 pub mod wave;
 

@@ -27,11 +27,12 @@ const MOVES: usize = 6;
 const NO_CHART: Chart = Chart { reference: String::new(), version: None };
 
 /// Before a call is repeated that found no way to the API server.
-const PAUSE: Duration = Duration::from_secs(15);
+pub(super) const PAUSE: Duration = Duration::from_secs(15);
 
 impl Run<'_> {
     /// Brings the release to the target, so that pods that are deleted come back as the new version.
     pub async fn release_to_target(&mut self) -> anyhow::Result<Result<(), Unmoved>> {
+        let mut cause = None;
         for _ in 0..MOVES {
             self.world.may_go_on()?;
             let history = self.history().await?;
@@ -42,15 +43,18 @@ impl Run<'_> {
                 Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
                 Standing::Uninstalled => return Ok(Err(self.uninstalled())),
             };
-            if let Err(unmoved) = self.judge(step).await? {
-                return Ok(Err(unmoved));
+            match self.judge(step).await? {
+                Ok(passing) => cause = passing,
+                Err(unmoved) => return Ok(Err(unmoved)),
             }
         }
-        Ok(Err(Unmoved(format!("release `{}` did not stay at the target", self.release_name()))))
+        let otherwise = || Unmoved(format!("release `{}` did not stay at the target", self.release_name()));
+        Ok(Err(cause.map_or_else(otherwise, Unmoved)))
     }
 
     /// Brings the release back to where the run found it; `OnDelete` stays, or every verified node would be rolled too.
     pub async fn release_to_origin(&mut self) -> anyhow::Result<Result<(), Unmoved>> {
+        let mut cause = None;
         for _ in 0..MOVES {
             self.world.may_go_on()?;
             let history = self.history().await?;
@@ -61,16 +65,19 @@ impl Run<'_> {
                 Standing::Pending { deployed } => self.put_right(deployed, &history).await,
                 Standing::Origin | Standing::Target | Standing::Failed => self.go_home(&history).await,
             };
-            if let Err(unmoved) = self.judge(step).await? {
-                return Ok(Err(unmoved));
+            match self.judge(step).await? {
+                Ok(passing) => cause = passing,
+                Err(unmoved) => return Ok(Err(unmoved)),
             }
         }
-        Ok(Err(Unmoved(format!("release `{}` did not stay at its origin", self.release_name()))))
+        let otherwise = || Unmoved(format!("release `{}` did not stay at its origin", self.release_name()));
+        Ok(Err(cause.map_or_else(otherwise, Unmoved)))
     }
 
     /// What a killed helm left in the way, put right before a wave in job mode; also whether the release is still ours
     /// to change. Returns the history.
     pub async fn release_is_free(&self) -> anyhow::Result<Result<Vec<Revision>, Unmoved>> {
+        let mut cause = None;
         for _ in 0..MOVES {
             let history = self.history().await?;
             let step = match self.standing(&history) {
@@ -79,11 +86,13 @@ impl Run<'_> {
                 Standing::Uninstalled => return Ok(Err(self.uninstalled())),
                 Standing::Origin | Standing::Target | Standing::Failed => return Ok(Ok(history)),
             };
-            if let Err(unmoved) = self.judge(step).await? {
-                return Ok(Err(unmoved));
+            match self.judge(step).await? {
+                Ok(passing) => cause = passing,
+                Err(unmoved) => return Ok(Err(unmoved)),
             }
         }
-        Ok(Err(Unmoved("a pending revision of the release can't be put right".to_owned())))
+        let otherwise = || Unmoved("a pending revision of the release can't be put right".to_owned());
+        Ok(Err(cause.map_or_else(otherwise, Unmoved)))
     }
 
     /// The release's revisions, oldest first.
@@ -188,21 +197,20 @@ impl Run<'_> {
         Ok(self.make_revision(&helm_command::rollback(&change, deployed)).await?)
     }
 
-    /// Which failures of a move are worth another look, and which are the release's last word.
-    async fn judge(&self, step: Result<(), MoveError>) -> anyhow::Result<Result<(), Unmoved>> {
+    /// Which failures of a move are worth another look, after a pause, and which are the release's last word. Returns the
+    /// cause of the former.
+    async fn judge(&self, step: Result<(), MoveError>) -> anyhow::Result<Result<Option<String>, Unmoved>> {
         match step {
-            Ok(()) => Ok(Ok(())),
+            Ok(()) => Ok(Ok(None)),
             Err(MoveError::Unmoved(unmoved)) => Ok(Err(unmoved)),
             Err(MoveError::Other(error)) => Err(error),
-            Err(MoveError::Helm(error)) => match error.trouble {
-                Trouble::Stopped => Err(StepError::Stopped.into()),
-                Trouble::Unreachable | Trouble::Locked => {
-                    tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
-                    self.world.sleep(PAUSE).await?;
-                    Ok(Ok(()))
-                }
-                _ => Ok(Err(Unmoved(error.to_string()))),
-            },
+            Err(MoveError::Helm(error)) if error.trouble == Trouble::Stopped => Err(StepError::Stopped.into()),
+            Err(MoveError::Helm(error)) if error.may_pass() => {
+                tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
+                self.world.sleep(PAUSE).await?;
+                Ok(Ok(Some(error.to_string())))
+            }
+            Err(MoveError::Helm(error)) => Ok(Err(Unmoved(error.to_string()))),
         }
     }
 

@@ -9,6 +9,7 @@ use klm_core::name::NodeName;
 use klm_core::plan::Mode;
 use klm_core::release::Release;
 use klm_core::standing::Purpose;
+use klm_core::values::text;
 use klm_core::version::has_job_mode;
 
 use super::judge::Outcome;
@@ -48,15 +49,18 @@ pub fn expected(request: &Request, outcome: &Outcome, base: &Release) -> Vec<Str
         Chart { version: reference.contains("://").then(|| version.to_owned()), reference }
     };
     let Some(upgrade) = upgrade(request, outcome, base, at(&request.target_text)) else { return Vec::new() };
+    let restore = |purpose| {
+        let change = change(request, base, at(&request.target_text), purpose, &request.target_text);
+        helm_command::restore_values(&change, base.user.clone()).to_string()
+    };
     if outcome.detected.as_ref().is_some_and(|detected| detected.mode == Mode::Daemonset) {
         let version = &base.metadata.version;
         let arm = change(request, base, at(version), Purpose::Arm, version);
         let arm = (!base.is_on_delete()).then(|| helm_command::arm(&arm).to_string());
-        return arm.into_iter().chain([upgrade.to_string()]).collect();
+        let restore = text(&base.user, "verification.pod").map(|_| restore(Purpose::Upgrade));
+        return arm.into_iter().chain([upgrade.to_string()]).chain(restore).collect();
     }
     let waves = outcome.selection.nodes.len().div_ceil(request.settings.batch_size);
-    let change = change(request, base, at(&request.target_text), Purpose::Restore, &request.target_text);
-    let restore = helm_command::restore_values(&change, base.user.clone());
     let once = if waves == 1 { String::new() } else { format!("   (and so for each of {waves} waves)") };
-    vec![format!("{upgrade}{once}"), restore.to_string()]
+    vec![format!("{upgrade}{once}"), restore(Purpose::Restore)]
 }

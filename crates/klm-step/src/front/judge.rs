@@ -13,7 +13,7 @@ use klm_core::release::{self, Release};
 use klm_core::selection::{Circumstances, Selection, select};
 use klm_core::settings::Settings;
 use klm_core::standing::has_lent;
-use klm_core::values::{Values, get, overlay};
+use klm_core::values::{Values, get, overlay, remove, text};
 use klm_core::{version, wave};
 use semver::Version;
 
@@ -130,13 +130,19 @@ pub fn origin_of(stored: Option<&Origin>, base: &Release, target: &Version) -> O
         && stored.chart_version != target
         && base.metadata.version == target
     {
-        return stored.clone();
+        let mut origin = stored.clone();
+        if !holds_lent(base) {
+            // Somebody may have changed them since, or taken them away.
+            remove(&mut origin.values, "verification.pod");
+            origin.values = given_back(mode_of(&base.user), &origin.values, &base.user);
+        }
+        return origin;
     }
     Origin {
         v: 1,
         target,
         chart_version: base.metadata.version.clone(),
-        values: values_of(stored, base),
+        values: users_values(stored, base),
         revision: base.metadata.revision,
         armed: base.is_on_delete().then_some(base.metadata.revision),
         image: release::image(&base.all, &base.metadata.version).unwrap_or_default(),
@@ -145,14 +151,22 @@ pub fn origin_of(stored: Option<&Origin>, base: &Release, target: &Version) -> O
 }
 
 /// The release's user values. Those that a run of ours lent and could not give back are the user's again.
-fn values_of(stored: Option<&Origin>, base: &Release) -> Values {
-    let revision = base.history.iter().find(|revision| revision.revision == base.metadata.revision);
-    let lent =
-        revision.is_some_and(|revision| has_lent(revision, &base.history)) && get(&base.user, "job.nodes").is_some();
-    match stored.filter(|_| lent) {
-        Some(stored) => given_back(&base.user, &stored.values),
+pub fn users_values(stored: Option<&Origin>, base: &Release) -> Values {
+    match stored.filter(|_| holds_lent(base)) {
+        Some(stored) => given_back(mode_of(&base.user), &base.user, &stored.values),
         None => base.user.clone(),
     }
+}
+
+fn holds_lent(base: &Release) -> bool {
+    let revision = base.history.iter().find(|revision| revision.revision == base.metadata.revision);
+    revision.is_some_and(|revision| has_lent(revision, &base.history))
+}
+
+/// Which mode's runs set these values: in job mode each wave says the mode, and its nodes.
+fn mode_of(user: &Values) -> Mode {
+    let is_job = get(user, "job.nodes").is_some() || text(user, "deploymentMode") == Some("job");
+    if is_job { Mode::Job } else { Mode::Daemonset }
 }
 
 /// The plan that later steps follow.
@@ -226,6 +240,21 @@ mod tests {
         let half_done = at("4.0.0", json!({}), json!({}), OURS);
         let kept = stored("4.0.0", json!({"a": 1}));
         assert_eq!(origin_of(Some(&kept), &half_done, &"4.0.0".parse().unwrap()), kept);
+    }
+
+    #[test]
+    fn what_is_given_back_after_a_resumed_run_is_what_the_user_has_now() {
+        let kept = |values: Value| stored("4.0.0", values);
+        let of = |before: Value, now: Value, description: &str| {
+            let half_done = at("4.0.0", now, json!({}), description);
+            Value::Object(origin_of(Some(&kept(before)), &half_done, &"4.0.0".parse().unwrap()).values)
+        };
+        let pod = |text: &str| json!({"a": 1, "verification": {"pod": text}});
+        assert_eq!(of(pod("x"), pod(""), OURS), pod("x"), "lent");
+        assert_eq!(of(pod("x"), pod("y"), "Upgrade complete"), pod("y"), "changed by somebody since");
+        assert_eq!(of(pod("x"), json!({}), "Upgrade complete"), json!({"a": 1, "verification": {}}), "taken away");
+        let job = |parallelism: u32| json!({"deploymentMode": "job", "job": {"parallelism": parallelism}});
+        assert_eq!(of(job(7), job(9), "Upgrade complete"), job(9));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod rights;
 pub use budgets::{Obstacle, obstacles};
 pub use calls::{expected, upgrade};
 pub use check::{Findings, Known, check, rights, tools};
-pub use judge::{Outcome, judge, of_release, origin_of, plan_of};
+pub use judge::{Outcome, judge, of_release, origin_of, plan_of, users_values};
 pub use live::Live;
 pub use look::{Seen, look, release_of};
 pub use outputs::Outputs;

@@ -33,7 +33,7 @@ pub enum Trouble {
     Hook,
     /// Somebody else owns a field that the chart sets.
     FieldConflict,
-    /// No way to the API server or the registry.
+    /// No way to the API server or the registry, or no time there for us.
     Unreachable,
     /// We lack a right; a server that has just been started says so for some seconds.
     Forbidden,
@@ -61,7 +61,16 @@ const SIGNS: &[(&str, Trouble)] = &[
     ("i/o timeout", Trouble::Unreachable),
     ("no such host", Trouble::Unreachable),
     ("TLS handshake timeout", Trouble::Unreachable),
+    ("no route to host", Trouble::Unreachable),
+    ("connection reset by peer", Trouble::Unreachable),
+    ("client connection lost", Trouble::Unreachable),
+    ("unexpected EOF", Trouble::Unreachable),
     ("the server is currently unable to handle the request", Trouble::Unreachable),
+    ("the server was unable to return a response in the time allotted", Trouble::Unreachable),
+    ("the server has received too many requests", Trouble::Unreachable),
+    ("toomanyrequests", Trouble::Unreachable),
+    ("etcdserver: leader changed", Trouble::Unreachable),
+    ("etcdserver: request timed out", Trouble::Unreachable),
     ("context canceled", Trouble::Stopped),
     ("is forbidden: User", Trouble::Forbidden),
 ];
@@ -99,6 +108,14 @@ impl HelmError {
     /// Our own files for helm can't be written.
     pub fn files(error: &std::io::Error) -> Self {
         Self::said("call", format!("can't write helm's files: {error}"))
+    }
+
+    /// Whether the same call may do better a little later. A hook fails not only by its own end: also when it can't be
+    /// made.
+    pub fn may_pass(&self) -> bool {
+        let passes = |trouble| matches!(trouble, Trouble::Locked | Trouble::Unreachable | Trouble::Forbidden);
+        let by_words = || SIGNS.iter().any(|(sign, trouble)| passes(*trouble) && self.said.contains(sign));
+        passes(self.trouble) || (self.trouble == Trouble::Hook && by_words())
     }
 
     /// Any other failure.
@@ -193,6 +210,20 @@ mod tests {
     #[case("Error: execution error at (kata-deploy/x.yaml:3:4): job.nodeSelector was removed", Trouble::Other)]
     fn helms_words_decide_what_kind_of_failure_it_is(#[case] stderr: &str, #[case] trouble: Trouble) {
         assert_eq!(error(stderr).trouble, trouble);
+    }
+
+    #[rstest]
+    #[case("UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress", true)]
+    #[case("kubernetes cluster unreachable: Get \"https://x\": dial tcp: i/o timeout", true)]
+    #[case("UPGRADE FAILED: the server has received too many requests and has asked us to try again later", true)]
+    #[case("query: failed to query with labels: secrets is forbidden: User \"a\" cannot list", true)]
+    #[case("UPGRADE FAILED: post-upgrade hooks failed: Post \"https://x\": dial tcp: connection refused", true)]
+    #[case("UPGRADE FAILED: post-upgrade hooks failed: resource Job/a/b not ready. status: Failed", false)]
+    #[case("UPGRADE FAILED: post-upgrade hooks failed: Job/a/b: InProgress; context deadline exceeded", false)]
+    #[case("UPGRADE FAILED: context canceled", false)]
+    #[case("UPGRADE FAILED: no matches for kind X", false)]
+    fn what_keeps_a_call_from_its_work_may_pass(#[case] said: &str, #[case] passes: bool) {
+        assert_eq!(error(&format!("Error: {said}")).may_pass(), passes);
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! rollback-node: takes one node back on request, in both modes, to the origin or to a version that was asked for.
 
-use klm_core::contract::CHART_NAME;
 use klm_core::helm_command::ReleaseRef;
 use klm_core::journal::RunId;
 use klm_core::mode;
 use klm_core::name::{InvalidName, NodeName};
-use klm_core::origin::{Origin, RunInputs};
+use klm_core::origin::{Origin, RunInputs, given_back};
 use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
 use klm_core::release::{Release, Revision, Status};
@@ -13,12 +12,12 @@ use klm_core::settings::{Settings, text};
 use klm_core::values::Values;
 use klm_core::version::{self, reaches};
 use semver::Version;
-use serde_json::Value;
 
 use crate::cli;
 use crate::engine::context::release_of;
 use crate::engine::{Aim, Run, chart_version};
 use crate::exit::StepError;
+use crate::front::users_values;
 use crate::origin_store::StoredOrigin;
 use crate::world::World;
 use crate::{lock, manifest, origin_store, plan_store};
@@ -107,13 +106,14 @@ async fn aimed<'a>(
         return Err(Refusal::new(what).hint("choose a later version with `-p rollback-version=…`").into());
     }
     manifest::verification_pod_of(request.pod, settings, &id.namespace)?;
+    let users = users_values(stored.as_ref().map(|stored| &stored.origin), live);
     let origin = match stored.map(|stored| stored.origin).filter(|origin| origin.chart_version == to) {
         Some(origin) => origin,
         None => Origin {
             v: 1,
             target: live.metadata.version.clone(),
             chart_version: to.clone(),
-            values: values_of(world, live, &to).await?,
+            values: values_of(world, live, &to, mode, users).await?,
             revision: live.metadata.revision,
             armed: None,
             image: String::new(),
@@ -144,18 +144,19 @@ fn previous(live: &Release) -> Option<String> {
     good.map(|revision| chart_version(&revision.chart)).find(|found| *found != live.metadata.version).map(str::to_owned)
 }
 
-/// The user's values of the newest revision of that version, or those of today.
-async fn values_of(world: &World, live: &Release, version: &str) -> Result<Values, StepError> {
+/// The user's values of the newest revision of that version, or those of today. What a run lends is as it is today: the
+/// revision may be a wave's.
+async fn values_of(
+    world: &World,
+    live: &Release,
+    version: &str,
+    mode: Mode,
+    users: Values,
+) -> Result<Values, StepError> {
     let of_version = |revision: &&Revision| chart_version(&revision.chart) == version && is_good(revision);
-    let Some(revision) = live.history.iter().rev().find(of_version) else { return Ok(live.user.clone()) };
+    let Some(revision) = live.history.iter().rev().find(of_version) else { return Ok(users) };
     let release = ReleaseRef { name: live.name.clone(), namespace: live.namespace.clone() };
-    let mut values = world.helm.user_values(&release, Some(revision.revision)).await?;
-    // A revision that a wave made has the wave's nodes in it.
-    if let (true, Some(Value::Object(job))) = (revision.description.starts_with(CHART_NAME), values.get_mut("job")) {
-        job.remove("nodes");
-        job.remove("parallelism");
-    }
-    Ok(values)
+    Ok(given_back(mode, &world.helm.user_values(&release, Some(revision.revision)).await?, &users))
 }
 
 fn is_good(revision: &Revision) -> bool {

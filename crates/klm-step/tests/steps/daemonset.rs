@@ -45,6 +45,43 @@ async fn a_node_that_fails_its_verification_goes_back_and_verified_waves_stay() 
     assert_eq!(bed.revisions().last().unwrap(), "3.31.0 deployed", "nothing is layered over the rollback");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_later_run_goes_back_to_what_an_earlier_one_had_upgraded_to() {
+    // By its own rollback, by a node's that is asked for, and by `recover`.
+    for way in ["rollback", "rollback-node", "recover"] {
+        let bed = Bed::new(Fleet::new());
+        let first = bed.flow("first", &[]);
+        bed.plan(&first, "4.0.0", &ALL).await;
+        bed.rollout(&first, 3).await.unwrap();
+        let second = bed.flow("second", &[]);
+        bed.plan(&second, "4.1.0", &ALL).await;
+        let third = bed.flow("third", &[]);
+        match way {
+            "rollback" => {
+                bed.cluster.misbehave_at("worker-1", "4.1.0", Injection::Verification(PodFate::Exits(7)));
+                assert_eq!(
+                    unverified(bed.rollout(&second, 3).await),
+                    [("worker-1".to_owned(), "verifying".to_owned())]
+                );
+            }
+            "rollback-node" => {
+                bed.rollout(&second, 3).await.unwrap();
+                bed.step(&third, &["rollback-node", "--node-name", "worker-1"]).await.unwrap();
+            }
+            _ => {
+                bed.step(&second, &["apply-wave", "--item", "1"]).await.unwrap();
+                bed.end(&second, "Failed");
+                bed.step(&third, &["recover"]).await.unwrap();
+            }
+        }
+        assert_eq!((bed.installed("worker-1"), bed.installs("worker-1")), ("4.0.0".to_owned(), 4), "{way}");
+        assert_eq!(bed.status("worker-1"), "rolled-back", "{way}");
+        assert_eq!(bed.revisions().last().unwrap(), "4.0.0 deployed", "{way}");
+        bed.assert_nothing_uninstalled();
+        bed.assert_tidy();
+    }
+}
+
 /// What becomes of three nodes in one wave when the middle one misbehaves at the target.
 async fn wave_with(from: &str, bad: Injection) -> (Bed, Vec<(String, String)>) {
     let bed = Bed::new(Fleet::new().version(from));

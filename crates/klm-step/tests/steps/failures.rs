@@ -106,3 +106,27 @@ async fn a_pod_that_never_starts_is_told_apart_from_one_that_never_ends() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_started_again_after_a_node_of_its_own_failed_fails_again_and_begins_nothing() {
+    for (from, to) in [("3.31.0", "4.0.0"), ("4.0.0", "4.1.0")] {
+        let fleet = Fleet::new().version(from);
+        let bed = Bed::new(if to == "4.1.0" { fleet.job() } else { fleet });
+        bed.cluster.misbehave_at("worker-1", to, Injection::Crash);
+        let flow = bed.flow("up", &[("install-timeout", "2m")]);
+        bed.plan(&flow, to, &ALL).await;
+        unverified(bed.step(&flow, &["apply-wave", "--item", "1"]).await);
+        assert_eq!(bed.status("worker-1"), "rolling-back");
+        // What made it fail is gone: a second try would succeed and hide the first.
+        bed.cluster.world(|world| world.kata.heal("worker-1"));
+        let (installs, calls) = (ALL.map(|node| bed.installs(node)), bed.helm.calls_of("upgrade").len());
+        let again = bed.step(&flow, &["apply-wave", "--item", "1"]).await;
+        assert_eq!(unverified(again), [("worker-1".to_owned(), "rolling-back".to_owned())], "{from} to {to}");
+        assert_eq!((ALL.map(|node| bed.installs(node)), bed.helm.calls_of("upgrade").len()), (installs, calls));
+        bed.step(&flow, &["rollback", "--item", "1"]).await.unwrap();
+        bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await.unwrap();
+        assert_eq!(ALL.map(|node| bed.installed(node)), [from; 3], "{from} to {to}");
+        assert_eq!(bed.status("worker-1"), "rolled-back");
+        bed.assert_tidy();
+    }
+}

@@ -5,6 +5,17 @@ use std::process::Command;
 use crate::support::{chart, tests};
 use klm_bed::parts::Parts;
 
+/// What helm renders; it must.
+fn render(args: &[&str]) -> String {
+    let pod = format!("defaults.verificationPod={}", tests().join("values/verification-pod.yaml").display());
+    let parts = Parts::find().unwrap();
+    let mut helm = Command::new(parts.path("helm").unwrap());
+    let output =
+        helm.args(["template", "some-release"]).arg(chart()).args(["--set-file", &pod]).args(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// What helm says; it must refuse.
 fn refusal(args: &[&str], pod: Option<&str>) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -55,6 +66,25 @@ fn a_wrong_value_is_refused_by_name() {
     ] {
         let said = refusal(&args, None);
         assert!(wanted.iter().all(|wanted| said.contains(wanted)), "{args:?}: {said}");
+    }
+}
+
+#[test]
+#[ignore = "needs the bed's programs: cargo xtask test cluster"]
+fn the_steps_rights_never_go_to_the_account_that_pods_have_by_default() {
+    const FOREIGN: &str = "serviceAccount.create=false";
+    for name in ["", "default"] {
+        let name = format!("serviceAccount.name={name}");
+        let said = refusal(&["--set", FOREIGN, "--set", &name], None);
+        for wanted in ["serviceAccount.create is false", "serviceAccount.name", "rbac.create=false"] {
+            assert!(said.contains(wanted), "{name}: {said}");
+        }
+    }
+    // An account of somebody's, or rights that the chart doesn't give out.
+    for args in
+        [["--set", FOREIGN, "--set", "serviceAccount.name=steps"], ["--set", FOREIGN, "--set", "rbac.create=false"]]
+    {
+        assert!(render(&args).contains("kind: WorkflowTemplate"), "{args:?}");
     }
 }
 

@@ -42,6 +42,20 @@ async fn in_job_mode_people_read_what_would_happen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_daemonset_mode_a_pod_of_kata_deploys_own_verification_is_given_back() {
+    for (values, calls) in [(json!({}), 2), (json!({"verification": {"pod": "kind: Pod"}}), 3)] {
+        let fleet = Fleet::new().values(values).build();
+        let (text, end) = printed(&fleet, "4.0.0", &["--output", "json"]).await;
+        end.unwrap();
+        let plan: Value = serde_json::from_str(&text).unwrap();
+        let told = plan["commands"].as_array().unwrap();
+        assert_eq!(told.len(), calls, "{told:#?}");
+        let last = told.last().unwrap().as_str().unwrap();
+        assert_eq!(last.contains("--no-hooks --reset-values -f <values file>"), calls == 3, "{last}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn programs_read_json() {
     let (text, end) = printed(&fleet(), "4.1.0", &["--output", "json"]).await;
     let plan: Value = serde_json::from_str(&text).unwrap();

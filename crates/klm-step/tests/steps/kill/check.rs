@@ -58,11 +58,11 @@ fn portrait(bed: &Bed, name: &str) -> Value {
     })
 }
 
-/// The user's values of the release. In daemonset mode a run leaves its own there, which keep pods from restarting.
+/// The user's values of the release. In daemonset mode a run leaves there what keeps pods from restarting.
 fn config(bed: &Bed) -> Value {
     let mut values = bed.helm.last(NAMESPACE, RELEASE).config;
     if values.get("deploymentMode") != Some(&json!("job")) {
-        for own in ["deploymentMode", "updateStrategy", "verification"] {
+        for own in ["deploymentMode", "updateStrategy"] {
             values.remove(own);
         }
     }

@@ -71,7 +71,7 @@ impl Scenario {
 }
 
 fn daemonset() -> Fleet {
-    Fleet::new().workers(3).values(json!({"debug": true}))
+    Fleet::new().workers(3).values(json!({"debug": true, "verification": {"pod": "kind: Pod"}}))
 }
 
 fn job() -> Fleet {

@@ -37,6 +37,11 @@ pub const UNIT: &[Fault] = &[
         "daemonset::a_slow_or_once_failing_install_is_waited_for",
     ),
     fault(
+        "a node fails in a run that follows on another run's upgrade",
+        "it goes back to that upgrade; so do `rollback-node` and `recover`",
+        "daemonset::a_later_run_goes_back_to_what_an_earlier_one_had_upgraded_to",
+    ),
+    fault(
         "helm fails at the upgrade",
         "no node was changed; all are given back",
         "daemonset::a_helm_that_fails_leaves_the_nodes_untouched",
@@ -113,6 +118,11 @@ pub const UNIT: &[Fault] = &[
         "failures::taking_back_may_take_as_long_as_its_parameter_says",
     ),
     fault(
+        "Argo starts a step again after one of its nodes failed",
+        "it fails again; nothing is begun",
+        "failures::a_step_that_is_started_again_after_a_node_of_its_own_failed_fails_again_and_begins_nothing",
+    ),
+    fault(
         "a node turns NotReady in mid-wave",
         "it goes back when it is Ready again; its neighbours stay",
         "midrun::a_node_that_turns_not_ready_in_mid_wave_goes_back_when_it_can",
@@ -167,6 +177,27 @@ pub const UNIT: &[Fault] = &[
         "the API server is away in mid-wave, several times",
         "waited for",
         "midrun::an_api_server_that_is_away_in_mid_wave_is_waited_for",
+    ),
+    fault(
+        "helm can't reach the API server, is denied, or finds the release locked, for a moment at the begin of a wave, job mode",
+        "begun again; nothing goes back",
+        "outage::a_wave_that_helm_could_not_begin_is_begun_again",
+    ),
+    fault("the same in daemonset mode", "waited for", "outage::in_daemonset_mode_the_same_is_waited_for"),
+    fault(
+        "the same on the way back",
+        "waited for; the node goes back",
+        "outage::a_node_on_its_way_back_waits_for_helm_too",
+    ),
+    fault(
+        "helm can't begin a wave in job mode five times in a row",
+        "the wave goes back, with helm's last words",
+        "outage::a_wave_that_helm_can_never_begin_fails_with_the_last_cause",
+    ),
+    fault(
+        "a run ends well, is rolled back, stopped or terminated, and kata-deploy's own verification was switched off for it",
+        "the user's pod is in the release again, by the run or by what follows it",
+        "lent::what_a_terminated_run_kept_is_given_back_by_whatever_follows",
     ),
     fault(
         "an eviction is answered by any of 13 answers that may pass",
