@@ -80,9 +80,10 @@ pub fn standing(history: &[Revision], base: u64, home: Option<u64>) -> Standing 
     match Purpose::of(shown) {
         _ if last.status == Status::Failed => Standing::Failed,
         _ if last.revision <= base => Standing::Origin,
+        // Whoever made that revision: an earlier run's upgrade is the place that this one goes back to.
+        _ if shown.revision != last.revision && [Some(base), home].contains(&Some(shown.revision)) => Standing::Origin,
         Some(Purpose::Upgrade) => Standing::Target,
         Some(Purpose::Arm | Purpose::TakeBack | Purpose::Restore) => Standing::Origin,
-        None if [Some(base), home].contains(&Some(shown.revision)) => Standing::Origin,
         // Going back to the last good revision unlocks a release that a killed helm left, and moves it nowhere.
         None if shown.revision < base && unlocked_by(last, history).is_some() => Standing::Origin,
         None => Standing::Moved { revision: last.revision, description: last.description.clone() },
@@ -202,6 +203,15 @@ mod tests {
         ];
         assert!(matches!(standing(&history, 4, None), Standing::Moved { revision: 7, .. }));
         assert_eq!(standing(&history, 4, Some(5)), Standing::Origin, "unless that is the run's way back");
+    }
+
+    #[test]
+    fn an_earlier_runs_upgrade_is_a_way_back_like_any_other() {
+        let back = |to: u64| revision(9, Status::Deployed, &format!("Rollback to {to}"));
+        let history = |to| [ours(3, Purpose::Upgrade), ours(7, Purpose::Upgrade), ours(8, Purpose::Upgrade), back(to)];
+        assert_eq!(standing(&history(3), 3, Some(3)), Standing::Origin, "where the run began");
+        assert_eq!(standing(&history(3), 7, Some(3)), Standing::Origin, "where the run that it goes on with began");
+        assert_eq!(standing(&history(8), 7, Some(3)), Standing::Target, "its own upgrade");
     }
 
     #[test]

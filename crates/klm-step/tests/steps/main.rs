@@ -21,3 +21,4 @@ mod outside;
 mod page;
 mod rights;
 mod watches;
+mod ways_back;

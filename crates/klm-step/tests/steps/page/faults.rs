@@ -47,6 +47,11 @@ pub const UNIT: &[Fault] = &[
         "daemonset::somebody_elses_helm_upgrade_stops_the_run_before_its_next_wave",
     ),
     fault(
+        "a node fails in the second run of a release",
+        "it goes back to where the first run went",
+        "ways_back::a_second_run_goes_back_to_where_the_first_one_went",
+    ),
+    fault(
         "a cordoned and tainted node is upgraded",
         "it is cordoned and tainted as before",
         "daemonset::a_node_that_was_cordoned_and_tainted_is_so_again_afterwards",
