@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         if moves {
             self.chart(Aim::Target).await?;
         }
-        if moves && self.mode == Mode::Daemonset && self.origin.armed.is_none() {
+        if moves && self.mode == Mode::Daemonset && !self.origin.is_armed() {
             self.chart(Aim::Origin).await?;
         }
         Ok(())

@@ -78,7 +78,11 @@ impl Run<'_> {
 
     /// The release goes back when a node must be changed by it, and also when nothing of the run is worth keeping.
     async fn release_back(&mut self, changed: &mut Wave) -> anyhow::Result<()> {
-        if self.mode == Mode::Job || (changed.going.is_empty() && self.completed().await? > 0) {
+        if changed.going.is_empty() && (self.mode == Mode::Job || self.completed().await? > 0) {
+            return Ok(());
+        }
+        Box::pin(self.choose_values()).await?;
+        if self.mode == Mode::Job {
             return Ok(());
         }
         if let Err(Unmoved(why)) = self.release_to_origin().await? {

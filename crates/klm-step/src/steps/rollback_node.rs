@@ -8,8 +8,9 @@ use klm_core::name::{InvalidName, NodeName};
 use klm_core::origin::{Origin, RunInputs};
 use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
-use klm_core::release::{Release, Revision, Status};
+use klm_core::release::{Release, Revision};
 use klm_core::settings::{Settings, text};
+use klm_core::standing::is_good;
 use klm_core::values::Values;
 use klm_core::version::{self, reaches};
 use semver::Version;
@@ -19,6 +20,7 @@ use crate::cli;
 use crate::engine::context::release_of;
 use crate::engine::{Aim, Run, chart_version};
 use crate::exit::StepError;
+use crate::front::values_before_change;
 use crate::origin_store::StoredOrigin;
 use crate::world::World;
 use crate::{lock, manifest, origin_store, plan_store};
@@ -109,7 +111,10 @@ async fn aimed<'a>(
     }
     manifest::verification_pod_of(request.pod, settings, &id.namespace)?;
     let origin = match stored.map(|stored| stored.origin).filter(|origin| origin.chart_version == to) {
-        Some(origin) => origin,
+        Some(origin) => match values_before_change(world, &release_of(settings), &origin, live).await? {
+            Some(known) => origin.with_changes(&known, live),
+            None => origin,
+        },
         None => Origin {
             v: 1,
             target: live.metadata.version.clone(),
@@ -119,6 +124,7 @@ async fn aimed<'a>(
             armed: None,
             image: String::new(),
             marked: Vec::new(),
+            outdated: None,
         },
     };
     Ok(Run {
@@ -157,10 +163,6 @@ async fn values_of(world: &World, live: &Release, version: &str) -> Result<Value
         job.remove("parallelism");
     }
     Ok(values)
-}
-
-fn is_good(revision: &Revision) -> bool {
-    matches!(revision.status, Status::Deployed | Status::Superseded)
 }
 
 fn no_release(release: &ReleaseRef) -> Refusal {

@@ -52,6 +52,16 @@ pub const UNIT: &[Fault] = &[
         "ways_back::a_second_run_goes_back_to_where_the_first_one_went",
     ),
     fault(
+        "somebody changes values of the release between two runs to one version",
+        "a rollback goes back with the changed values",
+        "ways_back::values_that_somebody_changed_between_two_runs_are_there_after_a_rollback",
+    ),
+    fault(
+        "the same, and the old chart refuses them",
+        "it goes back with the values that the old chart had",
+        "ways_back::a_rollback_goes_without_values_that_the_old_chart_refuses",
+    ),
+    fault(
         "a cordoned and tainted node is upgraded",
         "it is cordoned and tainted as before",
         "daemonset::a_node_that_was_cordoned_and_tainted_is_so_again_afterwards",
