@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::RunId;
 use crate::name::NodeName;
+use crate::plan::Mode;
 use crate::release::Release;
 use crate::values::{self, Values};
 
@@ -17,6 +18,9 @@ pub const ORIGIN_KEY: &str = "origin.json";
 
 /// Key of the Secret that holds the [`RunInputs`] of the latest run.
 pub const INPUTS_KEY: &str = "inputs.json";
+
+/// Key of the Secret that holds the latest [`Asked`].
+pub const ASKED_KEY: &str = "asked.json";
 
 /// The release before the first change. It survives the run, because `rollback-node` goes back to it later; a run that
 /// resumes the way to the same target keeps it, or the half-done target would be taken for the origin.
@@ -76,6 +80,21 @@ impl Origin {
     pub const fn is_armed(&self) -> bool {
         self.armed.is_some() || self.outdated.is_some()
     }
+}
+
+/// A rollback that somebody asked for by `rollback-node`: it may go elsewhere than runs do, and whoever finishes it must
+/// go there as well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    /// How kata-deploy installs.
+    pub mode: Mode,
+    /// The release's last revision when it began.
+    pub base_revision: u64,
+    /// Where the node goes.
+    pub origin: Origin,
+    /// The run that was asked, with its verification pod.
+    pub inputs: RunInputs,
 }
 
 /// A run's inputs that may be secret.

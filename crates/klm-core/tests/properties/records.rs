@@ -29,9 +29,9 @@ prop_compose! {
         run in run(), release in text(), target in text(), source in prop::option::of(text()),
         prior_unschedulable in any::<Option<bool>>(), lifted_taints in prop::collection::vec(lifted(), 0..3),
         drain_started in prop::option::of(text()), changed in any::<bool>(),
-        old_pod in prop::option::of(text()), reason in prop::option::of(text()),
+        old_pod in prop::option::of(text()), back_to in prop::option::of(text()), reason in prop::option::of(text()),
     ) -> Journal {
-        Journal { v: 1, run, release, source, target, prior_unschedulable, lifted_taints, drain_started, changed, old_pod, reason }
+        Journal { v: 1, run, release, source, target, prior_unschedulable, lifted_taints, drain_started, changed, old_pod, back_to, reason }
     }
 }
 

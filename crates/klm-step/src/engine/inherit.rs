@@ -55,7 +55,8 @@ impl Run<'_> {
         let mut wave = Wave { going: nodes, ..Wave::default() };
         wave.turn(self, async |node| {
             let source = node.version.clone();
-            let claim = Claim { run: &self.id, release: &release, source: source.as_deref(), target: &target };
+            let (source, back_to) = (source.as_deref(), self.back_to());
+            let claim = Claim { run: &self.id, release: &release, source, target: &target, back_to };
             self.write(node, |node| record::reopen(node, &claim, reason)).await
         })
         .await?;
@@ -113,6 +114,12 @@ impl Run<'_> {
             reopened.extend(self.adopt(of_wave.collect(), "another node of its wave failed").await?);
         }
         Ok(reopened)
+    }
+
+    /// The nodes that go back where this run does, and those that are to go elsewhere.
+    pub fn own(&self, nodes: Vec<NodeFacts>) -> (Vec<NodeFacts>, Vec<NodeFacts>) {
+        let takes = |node: &NodeFacts| matches!(&node.journal, Some(Ok(journal)) if self.takes(journal));
+        nodes.into_iter().partition(takes)
     }
 
     /// Gives back what isn't a node's: lent values, marks, verification pods.

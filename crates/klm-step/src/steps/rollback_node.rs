@@ -57,8 +57,14 @@ async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Req
     let release = release_of(settings);
     let live = world.helm.release(&release).await?;
     let Some(live) = live else { return Err(no_release(&release).into()) };
-    let stored = origin_store::read(&world.cluster, &release).await?;
-    let mut run = aimed(world, id, settings, &live, stored, request).await?;
+    // A step that is started again goes on with what it had begun.
+    let begun = Run::of_asked(world, id, settings).await?.filter(|run| run.inputs.run == *id);
+    let mut run = if let Some(run) = begun {
+        run
+    } else {
+        let stored = origin_store::read(&world.cluster, &release).await?;
+        aimed(world, id, settings, &live, stored, request).await?
+    };
     let (node, version) = (request.node, run.origin.chart_version.clone());
     let Some(facts) = world.cluster.node(node).await? else {
         return Err(Refusal::new(format!("there is no node `{node}`")).hint("kubectl get nodes").into());
@@ -68,6 +74,7 @@ async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Req
         return Err(Refusal::new(what).hint("another version is taken with `-p rollback-version=…`").into());
     }
     tracing::info!(%node, to = %version, mode = %run.mode, "taking the node back");
+    run.record_asked().await?;
     if run.mode == Mode::Job {
         run.chart(Aim::Origin).await?;
     } else if live.metadata.version == version && !live.is_on_delete() {
@@ -142,6 +149,7 @@ async fn aimed<'a>(
             chart_digest: None,
         },
         base_revision: live.history.last().map_or(0, |revision| revision.revision),
+        asked: true,
     })
 }
 

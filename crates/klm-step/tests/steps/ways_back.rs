@@ -1,10 +1,13 @@
 //! Where a rollback goes when more than one run, or somebody else, had a hand in the release.
 
+use std::time::Duration;
+
+use klm_step::exit::StepError;
 use klm_testkit::fixtures::Fleet;
 use klm_testkit::{Injection, Invocation, PodFate};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, NAMESPACE, RELEASE, unverified};
+use crate::bed::{Bed, Flow, NAMESPACE, RELEASE, unverified};
 
 const ALL: [&str; 3] = ["worker-1", "worker-2", "worker-3"];
 
@@ -150,9 +153,124 @@ async fn a_second_run_goes_back_to_where_the_first_one_went() {
     }
 }
 
+/// A fleet that two runs have moved from 3.32.0, and a `rollback-node` of `worker-2` to there that fails.
+async fn failed_rollback(fleet: Fleet) -> (Bed, Flow) {
+    let bed = Bed::new(fleet);
+    whole_run(&bed, "first", "4.0.0").await;
+    whole_run(&bed, "second", "4.1.0").await;
+    bed.cluster.misbehave_at("worker-2", "3.32.0", Injection::Verification(PodFate::Exits(7)));
+    let flow = bed.flow("back", &[]);
+    let outcome = rollback_node(&bed, &flow, "3.32.0").await;
+    assert!(matches!(outcome, Err(StepError::Stuck(_))), "{outcome:?}");
+    bed.cluster.world(|world| world.kata.heal("worker-2"));
+    (bed, flow)
+}
+
+async fn rollback_node(bed: &Bed, flow: &Flow, version: &str) -> Result<(), StepError> {
+    bed.step(flow, &["rollback-node", "--node-name", "worker-2", "--rollback-version", version]).await
+}
+
 fn assert_taken_back(bed: &Bed, version: &str) {
     assert_eq!((bed.status("worker-2"), bed.installed("worker-2")), ("rolled-back".to_owned(), version.to_owned()));
     assert_eq!(bed.version("worker-2"), version);
     bed.assert_nothing_uninstalled();
     bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_rollback_to_a_version_that_was_asked_for_is_finished_at_that_version() {
+    for fleet in fleets("3.32.0") {
+        let (bed, flow) = failed_rollback(fleet).await;
+        bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await.unwrap();
+        assert_taken_back(&bed, "3.32.0");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_rollback_to_a_version_that_was_asked_for_is_finished_at_that_version() {
+    for fleet in fleets("3.32.0") {
+        let bed = Bed::new(fleet);
+        whole_run(&bed, "first", "4.0.0").await;
+        whole_run(&bed, "second", "4.1.0").await;
+        bed.cluster.misbehave_at("worker-2", "3.32.0", Injection::Slow(Duration::from_secs(600)));
+        let flow = bed.flow("back", &[]);
+        let (world, switch) = bed.world();
+        let stopper = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            switch.stop();
+        };
+        let args = ["rollback-node", "--node-name", "worker-2", "--rollback-version", "3.32.0"];
+        let (outcome, ()) = tokio::join!(bed.step_in(&world, &flow, &args), stopper);
+        assert!(matches!(outcome, Err(StepError::Stopped)), "{outcome:?}");
+        bed.cluster.world(|world| world.kata.heal("worker-2"));
+        bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await.unwrap();
+        assert_taken_back(&bed, "3.32.0");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn recover_finishes_a_rollback_at_the_version_that_was_asked_for() {
+    for fleet in fleets("3.32.0") {
+        let (bed, flow) = failed_rollback(fleet).await;
+        bed.end(&flow, "Failed");
+        let recovery = bed.flow("recovery", &[]);
+        bed.step(&recovery, &["recover"]).await.unwrap();
+        assert_taken_back(&bed, "3.32.0");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_that_fails_too_still_knows_which_version_was_asked_for() {
+    let (bed, flow) = failed_rollback(Fleet::new().version("3.32.0")).await;
+    bed.end(&flow, "Failed");
+    bed.cluster.misbehave_at("worker-2", "3.32.0", Injection::Verification(PodFate::Exits(7)));
+    let recovery = bed.flow("recovery", &[]);
+    let outcome = bed.step(&recovery, &["recover"]).await;
+    assert!(matches!(outcome, Err(StepError::Stuck(_))), "{outcome:?}");
+    bed.cluster.world(|world| world.kata.heal("worker-2"));
+    bed.step(&recovery, &["finish", "--workflow-status", "Failed"]).await.unwrap();
+    assert_taken_back(&bed, "3.32.0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_way_back_was_forgotten_stays_as_it_is_and_says_what_to_do() {
+    let (bed, flow) = failed_rollback(Fleet::new().version("3.32.0")).await;
+    bed.end(&flow, "Failed");
+    // Another node's rollback, elsewhere, takes the place of the record.
+    let other = bed.flow("other", &[]);
+    bed.step(&other, &["rollback-node", "--node-name", "worker-3", "--rollback-version", "4.0.0"]).await.unwrap();
+    bed.end(&other, "Succeeded");
+    let before = bed.installs("worker-2");
+    let outcome = bed.step(&bed.flow("recovery", &[]), &["recover"]).await;
+    let Err(StepError::Stuck(failures)) = outcome else { panic!("{outcome:?}") };
+    assert!(failures[0].cause.contains("rollback-version=3.32.0"), "{failures:?}");
+    assert_eq!((bed.installs("worker-2"), bed.cluster.is_cordoned("worker-2")), (before, true));
+    let again = bed.flow("again", &[]);
+    rollback_node(&bed, &again, "3.32.0").await.unwrap();
+    assert_taken_back(&bed, "3.32.0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_run_takes_a_node_along_whose_rollback_was_asked_for_and_failed() {
+    let (bed, flow) = failed_rollback(Fleet::new().version("3.32.0").job()).await;
+    bed.end(&flow, "Failed");
+    let up = bed.flow("up", &[("batch-size", "3")]);
+    bed.step(&up, &["select-nodes", "--target-version", "4.1.0"]).await.unwrap();
+    bed.rollout(&up, 1).await.unwrap();
+    assert_eq!((bed.status("worker-2"), bed.installed("worker-2")), ("completed".to_owned(), "4.1.0".to_owned()));
+    bed.assert_tidy();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_run_ever_was_a_failed_rollback_is_finished_all_the_same() {
+    for fleet in fleets("4.0.0") {
+        let bed = Bed::new(fleet);
+        bed.cluster.misbehave_at("worker-2", "3.32.0", Injection::Verification(PodFate::Exits(7)));
+        let flow = bed.flow("back", &[]);
+        let outcome = rollback_node(&bed, &flow, "3.32.0").await;
+        assert!(matches!(outcome, Err(StepError::Stuck(_))), "{outcome:?}");
+        bed.cluster.world(|world| world.kata.heal("worker-2"));
+        bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await.unwrap();
+        assert_taken_back(&bed, "3.32.0");
+    }
 }
