@@ -125,7 +125,7 @@ impl Run<'_> {
     /// Gives back what isn't a node's: lent values, marks, verification pods.
     pub async fn clear_up(&mut self) -> anyhow::Result<()> {
         if self.mode == Mode::Job {
-            self.make_release_good().await?;
+            Box::pin(self.make_release_good()).await?;
             self.restore_values().await?;
         }
         self.unmark_nodes().await?;

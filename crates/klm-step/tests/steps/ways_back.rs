@@ -274,3 +274,44 @@ async fn where_no_run_ever_was_a_failed_rollback_is_finished_all_the_same() {
         assert_taken_back(&bed, "3.32.0");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_wave_back_leaves_the_release_where_the_fleet_is() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job().values(json!({"logLevel": "warn"})));
+    whole_run(&bed, "first", "4.0.0").await;
+    // Months later: by hand, on every node.
+    let line = "upgrade kata-deploy oci://x/kata-deploy -n kube-system --version 4.1.0 --reset-then-reuse-values --set debug=true";
+    let ended = bed.helm.process().run(Invocation::of(line.split_whitespace())).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let found = last(&bed);
+    for end in ["finish", "recover"] {
+        bed.cluster.misbehave_at("worker-2", "3.32.0", Injection::BadImage);
+        let flow = bed.flow(&format!("back-{end}"), &[]);
+        let outcome = rollback_node(&bed, &flow, "3.32.0").await;
+        assert!(matches!(outcome, Err(StepError::Stuck(_))), "{outcome:?}");
+        assert_eq!(last(&bed), found, "no node is at 3.32.0: {:?}", bed.revisions());
+        let outcome = if end == "finish" {
+            bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await
+        } else {
+            bed.end(&flow, "Failed");
+            bed.step(&bed.flow("recovery", &[]), &["recover"]).await
+        };
+        assert!(matches!(outcome, Err(StepError::Stuck(_))), "{outcome:?}");
+        assert_eq!(last(&bed), found, "after {end}: {:?}", bed.revisions());
+        bed.end(&flow, "Failed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_wave_back_after_a_terminated_run_leaves_the_release_at_that_runs_target() {
+    let bed = Bed::new(Fleet::new().version("3.32.0").job().values(json!({"job": {"parallelism": 7}})));
+    let flow = bed.flow("terminated", &[("batch-size", "3")]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    bed.item(&flow, 1).await.unwrap();
+    bed.end(&flow, "Failed");
+    bed.cluster.misbehave_at("worker-2", "3.32.0", Injection::BadImage);
+    let outcome = rollback_node(&bed, &bed.flow("back", &[]), "3.32.0").await;
+    assert!(matches!(outcome, Err(StepError::Stuck(_))), "{outcome:?}");
+    let values = json!({"deploymentMode": "job", "job": {"parallelism": 7}});
+    assert_eq!(last(&bed), ("4.0.0".to_owned(), values), "{:?}", bed.revisions());
+}

@@ -62,6 +62,11 @@ pub const UNIT: &[Fault] = &[
         "ways_back::a_stopped_rollback_to_a_version_that_was_asked_for_is_finished_at_that_version",
     ),
     fault(
+        "a wave of Jobs fails on the way to a version that was asked for",
+        "the release stays where the fleet is",
+        "ways_back::a_failed_wave_back_leaves_the_release_where_the_fleet_is",
+    ),
+    fault(
         "a node fails in the second run of a release",
         "it goes back to where the first run went",
         "ways_back::a_second_run_goes_back_to_where_the_first_one_went",
