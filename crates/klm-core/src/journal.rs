@@ -61,6 +61,9 @@ pub struct Journal {
     /// UID of the kata-deploy pod that was there before, in daemonset mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old_pod: Option<String>,
+    /// The version that the node goes back to, when somebody asked for it; otherwise that is its run's origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<String>,
     /// Why the node failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -89,6 +92,7 @@ pub mod fixtures {
             drain_started: None,
             changed: true,
             old_pod: None,
+            back_to: None,
             reason: None,
         }
     }

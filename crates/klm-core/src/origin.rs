@@ -1,11 +1,11 @@
 //! What a run found before it changed anything, and its inputs that may be secret. Kept in a Secret beside the release.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::journal::RunId;
 use crate::name::NodeName;
 use crate::plan::Mode;
+use crate::release::Release;
 use crate::values::{self, Values};
 
 /// Name of the Secret, in the release's namespace.
@@ -18,6 +18,9 @@ pub const ORIGIN_KEY: &str = "origin.json";
 
 /// Key of the Secret that holds the [`RunInputs`] of the latest run.
 pub const INPUTS_KEY: &str = "inputs.json";
+
+/// Key of the Secret that holds the latest [`Asked`].
+pub const ASKED_KEY: &str = "asked.json";
 
 /// The release before the first change. It survives the run, because `rollback-node` goes back to it later; a run that
 /// resumes the way to the same target keeps it, or the half-done target would be taken for the origin.
@@ -44,6 +47,54 @@ pub struct Origin {
     /// Nodes that a run gave kata-deploy's second label before their turn, so that they stay schedulable.
     #[serde(default)]
     pub marked: Vec<NodeName>,
+    /// The values that were there with that chart, when somebody has changed values since: no revision of that chart has
+    /// `values` then, so a rollback makes the chart's revision again, and takes these only when the chart refuses those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated: Option<Values>,
+}
+
+/// What belongs to a version and not to its user: an image that somebody chose since is the target's.
+const OF_A_VERSION: [&str; 2] = ["image", "job.dispatcherImage"];
+
+impl Origin {
+    /// The same way back with what somebody changed in the release since: `known` are the values before that change.
+    #[must_use]
+    pub fn with_changes(&self, known: &Values, base: &Release) -> Self {
+        let mut values = self.values.clone();
+        values::carry(&mut values, known, &base.user);
+        for key in OF_A_VERSION {
+            values::copy(&mut values, &self.values, key);
+        }
+        // Without it, it would be the chart's default, which isn't the same in all charts.
+        if !values.contains_key("deploymentMode") {
+            values::copy(&mut values, &self.values, "deploymentMode");
+        }
+        if values == self.values {
+            return self.clone();
+        }
+        let outdated = self.outdated.clone().unwrap_or_else(|| self.values.clone());
+        Self { values, revision: base.metadata.revision, outdated: Some(outdated), ..self.clone() }
+    }
+
+    /// Whether the release needs no arming before it is upgraded: there is a way back already.
+    pub const fn is_armed(&self) -> bool {
+        self.armed.is_some() || self.outdated.is_some()
+    }
+}
+
+/// A rollback that somebody asked for by `rollback-node`: it may go elsewhere than runs do, and whoever finishes it must
+/// go there as well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    /// How kata-deploy installs.
+    pub mode: Mode,
+    /// The release's last revision when it began.
+    pub base_revision: u64,
+    /// Where the node goes.
+    pub origin: Origin,
+    /// The run that was asked, with its verification pod.
+    pub inputs: RunInputs,
 }
 
 /// A run's inputs that may be secret.
@@ -74,68 +125,13 @@ const fn lent(mode: Mode) -> &'static [&'static str] {
 pub fn given_back(mode: Mode, current: &Values, origin: &Values) -> Values {
     let mut values = current.clone();
     for key in lent(mode) {
-        let (parent, leaf) = key.split_once('.').unwrap_or((key, ""));
-        let found = values::get(origin, key);
-        if mode == Mode::Daemonset && found.is_none() {
-            // The empty pod that a run leaves is the chart's default: taking it away isn't worth a revision.
-            continue;
-        }
-        let mut section = values.remove(parent).and_then(into_map).unwrap_or_default();
-        match found {
-            Some(value) => section.insert(leaf.to_owned(), value.clone()),
-            None => section.remove(leaf),
-        };
-        if !section.is_empty() || origin.contains_key(parent) {
-            values.insert(parent.to_owned(), Value::Object(section));
+        // The empty pod that a run leaves is the chart's default: taking it away isn't worth a revision.
+        if mode == Mode::Job || values::get(origin, key).is_some() {
+            values::copy(&mut values, origin, key);
         }
     }
     values
 }
 
-fn into_map(value: Value) -> Option<Map<String, Value>> {
-    match value {
-        Value::Object(map) => Some(map),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use serde_json::json;
-
-    use super::*;
-
-    #[rstest]
-    #[case::never_had_them(
-        json!({"deploymentMode": "job", "job": {"nodes": ["a"], "parallelism": 1}, "verification": {"pod": ""}}),
-        json!({"deploymentMode": "job"}),
-        json!({"deploymentMode": "job"})
-    )]
-    #[case::had_them(
-        json!({"job": {"nodes": ["a"], "parallelism": 1, "backoffLimit": 5}, "verification": {"pod": ""}}),
-        json!({"job": {"parallelism": 7, "backoffLimit": 5}, "verification": {"pod": "x"}}),
-        json!({"job": {"parallelism": 7, "backoffLimit": 5}, "verification": {"pod": "x"}})
-    )]
-    #[case::what_the_run_was_told_to_set_stays(
-        json!({"image": {"tag": "new"}, "job": {"nodes": ["a"], "parallelism": 1}}),
-        json!({"image": {"tag": "old"}}),
-        json!({"image": {"tag": "new"}})
-    )]
-    fn the_user_finds_the_values_as_they_were(#[case] current: Value, #[case] origin: Value, #[case] wanted: Value) {
-        let map = |value: &Value| value.as_object().cloned().unwrap();
-        assert_eq!(Value::Object(given_back(Mode::Job, &map(&current), &map(&origin))), wanted);
-    }
-
-    #[rstest]
-    #[case::never_had_it(json!({}), json!({"job": {"nodes": ["a"]}, "verification": {"pod": ""}}))]
-    #[case::had_it(
-        json!({"verification": {"pod": "x", "timeout": 9}}),
-        json!({"job": {"nodes": ["a"]}, "verification": {"pod": "x"}})
-    )]
-    fn in_daemonset_mode_nothing_is_given_back_but_the_verification_pod(#[case] origin: Value, #[case] wanted: Value) {
-        let map = |value: &Value| value.as_object().cloned().unwrap();
-        let current = json!({"job": {"nodes": ["a"]}, "verification": {"pod": ""}});
-        assert_eq!(Value::Object(given_back(Mode::Daemonset, &map(&current), &map(&origin))), wanted);
-    }
-}
+mod tests;

@@ -96,6 +96,25 @@ pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
     matches!(Purpose::of(shown_by(revision, history)), Some(Purpose::Upgrade | Purpose::TakeBack))
 }
 
+/// The last revision that an origin knows of, when somebody else has made the good one since: what changed between the two
+/// is theirs. `origin` is the revision that the origin was recorded at. Nothing when Helm has forgotten it as well: then
+/// nobody can tell what runs set from what people did.
+pub fn known_before(history: &[Revision], good: u64, origin: u64) -> Option<u64> {
+    let is_ours = |revision: &Revision| Purpose::of(shown_by(revision, history)).is_some();
+    let newest = history.iter().find(|revision| revision.revision == good)?;
+    if good <= origin || !is_good(newest) || is_ours(newest) {
+        return None;
+    }
+    let since = history.iter().rev().filter(|revision| (origin..good).contains(&revision.revision));
+    let known = |revision: &&Revision| revision.revision == origin || (is_good(revision) && is_ours(revision));
+    since.into_iter().find(known).map(|revision| revision.revision)
+}
+
+/// Whether the revision is or was live.
+pub const fn is_good(revision: &Revision) -> bool {
+    matches!(revision.status, Status::Deployed | Status::Superseded)
+}
+
 /// The revision whose content a revision has: `helm rollback` makes a new one, and takes no description for it.
 fn shown_by<'a>(last: &'a Revision, history: &'a [Revision]) -> &'a Revision {
     let to: Option<u64> = last.description.strip_prefix("Rollback to ").and_then(|text| text.trim().parse().ok());
@@ -235,6 +254,26 @@ mod tests {
         let lent = |revision: &Revision| has_lent(revision, &history);
         assert_eq!(history.each_ref().map(lent), [false, true, false]);
         assert_eq!([4, 5, 6].map(|to| lent(&back(to))), [false, true, false]);
+    }
+
+    #[test]
+    fn what_somebody_changed_since_is_told_from_what_runs_did() {
+        let theirs = |number| revision(number, Status::Superseded, "Upgrade complete");
+        let failed = |number| revision(number, Status::Failed, "Upgrade \"x\" failed: y");
+        let back = |number, to: u64| revision(number, Status::Deployed, &format!("Rollback to {to}"));
+        let cases = [
+            (vec![theirs(3), ours(4, Purpose::Arm), ours(5, Purpose::Upgrade)], None, "nobody did anything"),
+            (vec![theirs(3), ours(5, Purpose::Upgrade), theirs(6)], Some(5), "after the run"),
+            (vec![theirs(3), ours(5, Purpose::Upgrade), failed(6), theirs(7), theirs(8)], Some(5), "twice"),
+            (vec![theirs(3), theirs(4)], Some(3), "the run did nothing"),
+            (vec![theirs(3), ours(5, Purpose::Upgrade), back(6, 5)], None, "back to what the run did"),
+            (vec![theirs(8), theirs(9)], None, "all that the origin knew is forgotten"),
+            (vec![theirs(3)], None, "the origin itself"),
+        ];
+        for (history, expected, what) in cases {
+            let good = history.last().map_or(0, |last| last.revision);
+            assert_eq!(known_before(&history, good, 3), expected, "{what}");
+        }
     }
 
     #[test]

@@ -24,6 +24,25 @@ pub fn remove(values: &mut Values, key: &str) {
     }
 }
 
+/// Makes a dotted key what it is in `from`, absent where it is absent there.
+pub fn copy(values: &mut Values, from: &Values, key: &str) {
+    let Some((first, rest)) = key.split_once('.') else {
+        match from.get(key) {
+            Some(value) => _ = values.insert(key.to_owned(), value.clone()),
+            None => _ = values.remove(key),
+        }
+        return;
+    };
+    let inside = |values: &Values| values.get(first).and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut inner = inside(values);
+    copy(&mut inner, &inside(from), rest);
+    if inner.is_empty() && !from.contains_key(first) {
+        values.remove(first);
+    } else {
+        values.insert(first.to_owned(), Value::Object(inner));
+    }
+}
+
 /// The text at a dotted key; nothing when it is absent, empty or no text.
 pub fn text<'a>(values: &'a Values, key: &str) -> Option<&'a str> {
     get(values, key)?.as_str().filter(|text| !text.is_empty())
@@ -63,6 +82,39 @@ pub fn overlay(base: &mut Values, over: &Values) {
     }
 }
 
+/// Does to `onto` what changed from `before` to `after`: maps are followed key by key, everything else is one value.
+pub fn carry(onto: &mut Values, before: &Values, after: &Values) {
+    for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
+        let (was, is) = (before.get(key), after.get(key));
+        if was == is {
+            continue;
+        }
+        match (map(was), map(is), map(onto.get(key))) {
+            (Some(was), Some(inside), Some(mut inner)) => {
+                carry(&mut inner, &was, &inside);
+                if is.is_none() && inner.is_empty() {
+                    onto.remove(key);
+                } else {
+                    onto.insert(key.clone(), Value::Object(inner));
+                }
+            }
+            _ => match is {
+                Some(value) => _ = onto.insert(key.clone(), value.clone()),
+                None => _ = onto.remove(key),
+            },
+        }
+    }
+}
+
+/// A map, or none where nothing is; nothing for a value of another kind.
+fn map(value: Option<&Value>) -> Option<Values> {
+    match value {
+        None => Some(Values::new()),
+        Some(Value::Object(map)) => Some(map.clone()),
+        Some(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -84,6 +136,27 @@ mod tests {
         let mut base = values(base);
         overlay(&mut base, &values(over));
         assert_eq!(Value::Object(base), expected);
+    }
+
+    #[rstest]
+    #[case::added(json!({"x": 1}), json!({"a": 1}), json!({"a": 1, "b": {"c": 2}}), json!({"x": 1, "b": {"c": 2}}))]
+    #[case::changed(json!({"a": 9, "x": 1}), json!({"a": 1}), json!({"a": 2}), json!({"a": 2, "x": 1}))]
+    #[case::left_alone(json!({"a": 9}), json!({"a": 1}), json!({"a": 1}), json!({"a": 9}))]
+    #[case::taken_away(json!({"a": 9, "b": {"c": 1, "x": 1}}), json!({"a": 1, "b": {"c": 1}}), json!({}), json!({"b": {"x": 1}}))]
+    #[case::whole_map_taken_away(json!({"b": {"c": 1}}), json!({"b": {"c": 1}}), json!({}), json!({}))]
+    #[case::never_there(json!({}), json!({"b": {"c": 1}, "a": 1}), json!({}), json!({}))]
+    #[case::lists_are_one_value(json!({"a": [1]}), json!({"a": [1]}), json!({"a": [1, 2]}), json!({"a": [1, 2]}))]
+    #[case::a_null_is_a_value(json!({"a": 1}), json!({}), json!({"a": null}), json!({"a": null}))]
+    #[case::another_kind(json!({"a": "x"}), json!({"a": {"b": 1}}), json!({"a": {"b": 2}}), json!({"a": {"b": 2}}))]
+    fn what_somebody_changed_is_changed_elsewhere_too(
+        #[case] onto: Value,
+        #[case] before: Value,
+        #[case] after: Value,
+        #[case] expected: Value,
+    ) {
+        let mut onto = values(onto);
+        carry(&mut onto, &values(before), &values(after));
+        assert_eq!(Value::Object(onto), expected);
     }
 
     #[rstest]

@@ -1,11 +1,13 @@
 //! The origin's Secret: how the release was, and the run's inputs that nobody else may read.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use klm_core::contract::CHART_NAME;
 use klm_core::helm_command::ReleaseRef;
-use klm_core::origin::{INPUTS_KEY, ORIGIN_KEY, Origin, RunInputs, secret_name};
+use klm_core::origin::{ASKED_KEY, Asked, INPUTS_KEY, ORIGIN_KEY, Origin, RunInputs, secret_name};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -23,17 +25,40 @@ pub struct StoredOrigin {
 
 /// Reads it; nothing when no run has written one.
 pub async fn read(cluster: &Cluster, release: &ReleaseRef) -> anyhow::Result<Option<StoredOrigin>> {
-    let name = secret_name(&release.name);
-    let Some(secret) = cluster.get::<Secret>(Some(&release.namespace), &name).await? else { return Ok(None) };
-    let data = secret.data.unwrap_or_default();
+    let Some(data) = data(cluster, release).await? else { return Ok(None) };
+    // A rollback that was asked for before any run leaves its own record alone.
+    if data.contains_key(ASKED_KEY) && !data.contains_key(ORIGIN_KEY) {
+        return Ok(None);
+    }
     let origin = part(data.get(ORIGIN_KEY)).with_context(|| broken(release, ORIGIN_KEY))?;
     let inputs = part(data.get(INPUTS_KEY)).with_context(|| broken(release, INPUTS_KEY))?;
     Ok(Some(StoredOrigin { origin, inputs }))
 }
 
-/// Writes both parts, over whatever was there.
+/// Reads where the last rollback that was asked for goes; nothing when none ever was.
+pub async fn asked(cluster: &Cluster, release: &ReleaseRef) -> anyhow::Result<Option<Asked>> {
+    let data = data(cluster, release).await?.unwrap_or_default();
+    let Some(bytes) = data.get(ASKED_KEY) else { return Ok(None) };
+    Ok(Some(part(Some(bytes)).with_context(|| broken(release, ASKED_KEY))?))
+}
+
+/// Writes the origin and the inputs, over whatever was there.
 pub async fn write(cluster: &Cluster, release: &ReleaseRef, stored: &StoredOrigin) -> anyhow::Result<()> {
     let parts = [(ORIGIN_KEY, bytes(&stored.origin)?), (INPUTS_KEY, bytes(&stored.inputs)?)];
+    write_parts(cluster, release, parts.into()).await
+}
+
+/// Writes where a rollback goes, over the one before.
+pub async fn write_asked(cluster: &Cluster, release: &ReleaseRef, asked: &Asked) -> anyhow::Result<()> {
+    write_parts(cluster, release, vec![(ASKED_KEY, bytes(asked)?)]).await
+}
+
+async fn data(cluster: &Cluster, release: &ReleaseRef) -> anyhow::Result<Option<BTreeMap<String, ByteString>>> {
+    let secret = cluster.get::<Secret>(Some(&release.namespace), &secret_name(&release.name)).await?;
+    Ok(secret.map(|secret| secret.data.unwrap_or_default()))
+}
+
+async fn write_parts(cluster: &Cluster, release: &ReleaseRef, parts: Vec<(&str, ByteString)>) -> anyhow::Result<()> {
     let mut secret = Secret::default();
     secret.metadata.name = Some(secret_name(&release.name));
     secret.metadata.labels = Some([("app.kubernetes.io/managed-by".to_owned(), CHART_NAME.to_owned())].into());

@@ -29,9 +29,9 @@ prop_compose! {
         run in run(), release in text(), target in text(), source in prop::option::of(text()),
         prior_unschedulable in any::<Option<bool>>(), lifted_taints in prop::collection::vec(lifted(), 0..3),
         drain_started in prop::option::of(text()), changed in any::<bool>(),
-        old_pod in prop::option::of(text()), reason in prop::option::of(text()),
+        old_pod in prop::option::of(text()), back_to in prop::option::of(text()), reason in prop::option::of(text()),
     ) -> Journal {
-        Journal { v: 1, run, release, source, target, prior_unschedulable, lifted_taints, drain_started, changed, old_pod, reason }
+        Journal { v: 1, run, release, source, target, prior_unschedulable, lifted_taints, drain_started, changed, old_pod, back_to, reason }
     }
 }
 
@@ -70,12 +70,13 @@ proptest! {
 
     #[test]
     fn an_origin_and_its_inputs_read_back(
-        values in json(&["job", "nodes", "image", "reference"]), revision in any::<u64>(), armed in any::<Option<u64>>(), run in run(), pod in text(),
+        values in json(&["job", "nodes", "image", "reference"]), revision in any::<u64>(), armed in any::<Option<u64>>(), run in run(), pod in text(), changed in any::<bool>(),
     ) {
         let Value::Object(values) = values else { return Ok(()) };
         // A number that JSON can't hold exactly isn't there when it is written: compare what was written.
         let origin = Origin {
             v: 1, target: "4.1.0".into(), chart_version: "4.0.0".into(), values: values.clone(), revision, armed, image: String::new(), marked: Vec::new(),
+            outdated: changed.then(|| values.clone()),
         };
         let written = serde_json::to_string(&origin).unwrap();
         assert_eq!(serde_json::to_string(&serde_json::from_str::<Origin>(&written).unwrap()).unwrap(), written);

@@ -33,7 +33,7 @@ impl Run<'_> {
         let target = self.target.to_string();
         wave.turn(self, async |node| {
             let source = planned.iter().find(|planned| planned.0 == node.name).and_then(|planned| planned.2.as_deref());
-            let claim = Claim { run: &self.id, release: &release, source, target: &target };
+            let claim = Claim { run: &self.id, release: &release, source, target: &target, back_to: self.back_to() };
             self.write(node, |node| record::claim(node, &claim)).await
         })
         .await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use klm_core::helm_command::{Change, Chart, ReleaseRef, history_max};
 use klm_core::journal::RunId;
-use klm_core::origin::{Origin, RunInputs};
+use klm_core::origin::{Asked, Origin, RunInputs};
 use klm_core::plan::{Mode, Plan};
 use klm_core::refusal::Refusal;
 use klm_core::settings::Settings;
@@ -41,6 +41,8 @@ pub struct Run<'a> {
     pub inputs: RunInputs,
     /// The release's last revision when the run was planned.
     pub base_revision: u64,
+    /// Whether somebody asked for the way back: then only nodes that are to go there are this run's.
+    pub asked: bool,
 }
 
 /// Which way nodes go.
@@ -81,6 +83,7 @@ impl<'a> Run<'a> {
             origin: origin.origin,
             inputs: origin.inputs,
             base_revision: plan.base_revision,
+            asked: false,
         };
         Ok((run, stored))
     }
@@ -107,7 +110,30 @@ impl<'a> Run<'a> {
             base_revision: origin.revision,
             origin,
             inputs: stored.inputs,
+            asked: false,
         }))
+    }
+
+    /// A run that finishes the last rollback that somebody asked for. Nothing when nobody ever did.
+    pub async fn of_asked(world: &'a World, id: &RunId, settings: &Settings) -> anyhow::Result<Option<Self>> {
+        let release = release_of(settings);
+        let Some(asked) = origin_store::asked(&world.cluster, &release).await? else { return Ok(None) };
+        let Asked { mode, base_revision, origin, inputs } = asked;
+        let target = Version::parse(&origin.target).context("failed to read the origin's target version")?;
+        let (id, settings) = (id.clone(), settings.clone());
+        Ok(Some(Self { world, id, release, settings, mode, target, origin, inputs, base_revision, asked: true }))
+    }
+
+    /// Records where the node is to go, before the first change, for whoever goes on with it.
+    pub async fn record_asked(&self) -> anyhow::Result<()> {
+        let (mode, base_revision) = (self.mode, self.base_revision);
+        let asked = Asked { mode, base_revision, origin: self.origin.clone(), inputs: self.inputs.clone() };
+        origin_store::write_asked(&self.world.cluster, &self.release, &asked).await
+    }
+
+    /// The version that this run's nodes go back to, when somebody asked for it.
+    pub fn back_to(&self) -> Option<&str> {
+        self.asked.then_some(self.origin.chart_version.as_str())
     }
 
     /// The same with what a plan has settled.
@@ -163,7 +189,7 @@ impl<'a> Run<'a> {
         if moves {
             self.chart(Aim::Target).await?;
         }
-        if moves && self.mode == Mode::Daemonset && self.origin.armed.is_none() {
+        if moves && self.mode == Mode::Daemonset && !self.origin.is_armed() {
             self.chart(Aim::Origin).await?;
         }
         Ok(())

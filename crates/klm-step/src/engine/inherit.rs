@@ -56,7 +56,8 @@ impl Run<'_> {
         let mut wave = Wave { going: nodes, ..Wave::default() };
         wave.turn(self, async |node| {
             let source = node.version.clone();
-            let claim = Claim { run: &self.id, release: &release, source: source.as_deref(), target: &target };
+            let (source, back_to) = (source.as_deref(), self.back_to());
+            let claim = Claim { run: &self.id, release: &release, source, target: &target, back_to };
             self.write(node, |node| record::reopen(node, &claim, reason)).await
         })
         .await?;
@@ -119,11 +120,7 @@ impl Run<'_> {
     /// Takes nodes back and clears up, also when taking back ended with an error: lent values and marks needn't wait for
     /// whatever it was.
     pub async fn settle(&mut self, nodes: Vec<NodeFacts>, reason: &str) -> Result<TakenBack, StepError> {
-        let taken = if nodes.is_empty() {
-            Ok(TakenBack::default())
-        } else {
-            self.take_back(nodes, reason).await.map_err(StepError::from)
-        };
+        let taken = self.take_back(nodes, reason).await.map_err(StepError::from);
         if matches!(taken, Err(StepError::Stopped)) {
             return taken;
         }
@@ -136,10 +133,16 @@ impl Run<'_> {
         Ok(taken)
     }
 
+    /// The nodes that go back where this run does, and those that are to go elsewhere.
+    pub fn own(&self, nodes: Vec<NodeFacts>) -> (Vec<NodeFacts>, Vec<NodeFacts>) {
+        let takes = |node: &NodeFacts| matches!(&node.journal, Some(Ok(journal)) if self.takes(journal));
+        nodes.into_iter().partition(takes)
+    }
+
     /// Gives back what isn't a node's: lent values, marks, verification pods.
-    async fn clear_up(&mut self) -> anyhow::Result<()> {
+    pub async fn clear_up(&mut self) -> anyhow::Result<()> {
         if self.mode == Mode::Job {
-            self.make_release_good().await?;
+            Box::pin(self.make_release_good()).await?;
         }
         self.restore_values().await?;
         self.unmark_nodes().await?;

@@ -3,10 +3,10 @@
 
 use klm_core::contract::CURRENT_VERSION;
 use klm_core::helm_command;
-use klm_core::origin::given_back;
+use klm_core::origin::{Origin, given_back};
 use klm_core::plan::Mode;
-use klm_core::release::{Status, last_good};
-use klm_core::standing::{Purpose, unfinished};
+use klm_core::release::{Revision, Status, last_good};
+use klm_core::standing::{Purpose, has_lent, is_good, unfinished};
 use klm_core::values::{self, Values};
 use klm_core::version::label_value;
 use serde_json::Value;
@@ -25,10 +25,12 @@ impl Run<'_> {
         let Ok(history) = self.release_is_free().await? else { return Ok(()) };
         let lent = self.world.helm.user_values(&self.release, Some(failed.revision)).await?;
         let version = chart_version(&failed.chart);
-        let there =
-            self.world.cluster.nodes(&Query::labels(format!("{CURRENT_VERSION}={}", label_value(version)))).await?;
-        let origin = (self.origin.chart_version.as_str(), &self.origin.values);
-        let Some((version, values)) = good((version, &lent), !there.is_empty(), origin) else { return Ok(()) };
+        let reached = self.is_somewhere(version).await?;
+        let found = match self.found(&before, failed.revision).await? {
+            Some(found) => Some((chart_version(&found.chart), self.values_of(found, &before).await?)),
+            None => None,
+        };
+        let Some((version, values)) = good((version, &lent), reached, found, &self.origin) else { return Ok(()) };
         let is_failed = history.last().is_some_and(|last| last.status == Status::Failed);
         if !is_failed && last_good(&history).is_some_and(|good| chart_version(&good.chart) == version) {
             return Ok(());
@@ -38,18 +40,53 @@ impl Run<'_> {
         let change = self.change(chart, Purpose::Restore, "of job mode", history.len());
         Ok(self.make_revision(&helm_command::restore_values(&change, values)).await?)
     }
+
+    /// The revision that was good before: what the fleet runs, while the origin may be older than somebody's own upgrade,
+    /// or only the place where one node was to go. A wave's own counts where nodes have come from it and no wave of this
+    /// run made it.
+    async fn found<'b>(&self, history: &'b [Revision], failed: u64) -> anyhow::Result<Option<&'b Revision>> {
+        let range = self.origin.revision..failed;
+        let before = history.iter().rev().filter(|revision| range.contains(&revision.revision) && is_good(revision));
+        for revision in before {
+            let is_settled = !has_lent(revision, history);
+            let is_of_before = revision.revision <= self.base_revision;
+            if is_settled || (is_of_before && self.is_somewhere(chart_version(&revision.chart)).await?) {
+                return Ok(Some(revision));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The values of a revision, without what a wave set in it for itself.
+    async fn values_of(&self, revision: &Revision, history: &[Revision]) -> anyhow::Result<Values> {
+        let values = self.world.helm.user_values(&self.release, Some(revision.revision)).await?;
+        Ok(if has_lent(revision, history) { given_back(Mode::Job, &values, &self.origin.values) } else { values })
+    }
+
+    /// Whether any node is verified at a version.
+    async fn is_somewhere(&self, version: &str) -> anyhow::Result<bool> {
+        let query = Query::labels(format!("{CURRENT_VERSION}={}", label_value(version)));
+        Ok(!self.world.cluster.nodes(&query).await?.is_empty())
+    }
 }
 
 /// Chart version and values of the good revision; nothing when the unfinished one isn't a wave's. `reached`: some node
-/// has the unfinished revision's version.
-fn good<'a>(failed: (&'a str, &Values), reached: bool, origin: (&'a str, &Values)) -> Option<(&'a str, Values)> {
+/// has the unfinished revision's version. `found`: the release as it was before.
+fn good<'a>(
+    failed: (&'a str, &Values),
+    reached: bool,
+    found: Option<(&'a str, Values)>,
+    origin: &'a Origin,
+) -> Option<(&'a str, Values)> {
     // Every wave names its nodes; people who upgrade all of them don't.
     let names = values::get(failed.1, "job.nodes").and_then(Value::as_array);
     if names.is_none_or(Vec::is_empty) {
         return None;
     }
-    let values = given_back(Mode::Job, failed.1, origin.1);
-    Some(if reached { (failed.0, values) } else { (origin.0, origin.1.clone()) })
+    if reached {
+        return Some((failed.0, given_back(Mode::Job, failed.1, &origin.values)));
+    }
+    Some(found.unwrap_or_else(|| (origin.chart_version.as_str(), origin.values.clone())))
 }
 
 #[cfg(test)]
@@ -59,18 +96,39 @@ mod tests {
 
     use super::*;
 
+    fn map(value: Value) -> Values {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn origin() -> Origin {
+        Origin {
+            v: 1,
+            target: "4.0.0".into(),
+            chart_version: "3.32.0".into(),
+            values: Values::new(),
+            revision: 3,
+            armed: None,
+            image: String::new(),
+            marked: Vec::new(),
+            outdated: None,
+        }
+    }
+
     #[rstest]
-    #[case::its_nodes_are_there(json!({"debug": true, "job": {"nodes": ["a"]}}), true, Some(("4.0.0", json!({"debug": true}))))]
-    #[case::no_node_is_there(json!({"debug": true, "job": {"nodes": ["a"]}}), false, Some(("3.32.0", json!({}))))]
-    #[case::somebody_elses(json!({"debug": true}), true, None)]
-    #[case::somebody_elses_by_our_own_words(json!({"verification": {"pod": ""}, "job": {"nodes": []}}), true, None)]
+    #[case::its_nodes_are_there(json!({"debug": true, "job": {"nodes": ["a"]}}), true, Some("3.33.0"), Some(("4.0.0", json!({"debug": true}))))]
+    #[case::no_node_is_there(json!({"debug": true, "job": {"nodes": ["a"]}}), false, None, Some(("3.32.0", json!({}))))]
+    #[case::the_fleet_is_elsewhere_by_now(json!({"debug": true, "job": {"nodes": ["a"]}}), false, Some("3.33.0"), Some(("3.33.0", json!({"new": 1}))))]
+    #[case::somebody_elses(json!({"debug": true}), true, None, None)]
+    #[case::somebody_elses_by_our_own_words(json!({"verification": {"pod": ""}, "job": {"nodes": []}}), true, None, None)]
     fn a_failed_revision_becomes_good_at_the_version_that_nodes_have(
         #[case] failed: Value,
         #[case] reached: bool,
+        #[case] found: Option<&str>,
         #[case] expected: Option<(&str, Value)>,
     ) {
-        let failed: Values = serde_json::from_value(failed).unwrap();
-        let found = good(("4.0.0", &failed), reached, ("3.32.0", &Values::new()));
-        assert_eq!(found.map(|(version, values)| (version, json!(values))), expected);
+        let (failed, origin) = (map(failed), origin());
+        let found = found.map(|version| (version, map(json!({"new": 1}))));
+        let good = good(("4.0.0", &failed), reached, found, &origin);
+        assert_eq!(good.map(|(version, values)| (version, json!(values))), expected);
     }
 }

@@ -57,6 +57,14 @@ impl Run<'_> {
         let nodes: Vec<NodeFacts> = nodes.into_iter().filter(|node| ours.contains(&node.name)).collect();
         self.label(nodes, |node| (node.version.as_deref() != Some(&target)).then(|| set(&label, None))).await?;
         self.origin.marked.clear();
+        if self.asked {
+            self.record_asked().await?;
+            // Meanwhile another run may have recorded an origin of its own.
+            let stored = origin_store::read(&self.world.cluster, &self.release).await?;
+            if stored.is_none_or(|stored| stored.origin.revision != self.origin.revision) {
+                return Ok(());
+            }
+        }
         origin_store::write_origin(&self.world.cluster, &self.release, &self.origin).await
     }
 

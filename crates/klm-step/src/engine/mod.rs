@@ -1,6 +1,7 @@
 //! What the steps have in common: moving a wave, verifying it, taking nodes back.
 
 mod apply;
+mod choose_values;
 pub mod context;
 mod daemonset;
 mod drain;

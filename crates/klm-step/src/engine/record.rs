@@ -45,6 +45,8 @@ pub struct Claim<'a> {
     pub source: Option<&'a str>,
     /// Where it goes.
     pub target: &'a str,
+    /// Where it goes back to, when somebody asked for that.
+    pub back_to: Option<&'a str>,
 }
 
 /// Takes the node for a run. What an earlier run recorded of its state before is kept: that is still how it was found.
@@ -69,6 +71,7 @@ fn journal_for(node: &NodeFacts, claim: &Claim<'_>) -> Result<Option<Journal>, U
         Some(Ok(journal)) => Ok(Some(Journal {
             run: claim.run.clone(),
             target: claim.target.to_owned(),
+            back_to: claim.back_to.map(str::to_owned),
             reason: None,
             ..journal.clone()
         })),
@@ -83,6 +86,7 @@ fn journal_for(node: &NodeFacts, claim: &Claim<'_>) -> Result<Option<Journal>, U
             drain_started: None,
             changed: false,
             old_pod: None,
+            back_to: claim.back_to.map(str::to_owned),
             reason: None,
         })),
     }

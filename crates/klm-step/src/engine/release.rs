@@ -131,7 +131,7 @@ impl Run<'_> {
 
     /// Arms the release if nothing else is armed; else upgrades it.
     async fn next_move(&mut self, history: &[Revision]) -> Result<(), MoveError> {
-        if self.origin.armed.is_none() {
+        if !self.origin.is_armed() {
             self.origin.armed = armed_since(history, self.origin.revision);
             if self.origin.armed.is_some() {
                 return Ok(origin_store::write_origin(&self.world.cluster, &self.release, &self.origin).await?);
@@ -159,9 +159,10 @@ impl Run<'_> {
         let armed = self.origin.armed.or_else(|| armed_since(history, self.origin.revision));
         let known = |number: &u64| history.iter().any(|revision| revision.revision == *number);
         let change = |chart| self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history.len());
-        let command = match armed.filter(known) {
+        let is_current = self.origin.outdated.is_none();
+        let command = match armed.filter(|armed| known(armed) && is_current) {
             Some(armed) => helm_command::rollback(&change(NO_CHART), armed),
-            // Pruned from Helm's history: made again from what was recorded.
+            // Pruned from Helm's history, or older than the user's values: made again from what was recorded.
             None => self.origin_again(&change(self.chart(Aim::Origin).await?))?,
         };
         Ok(self.make_revision(&command).await?)
@@ -175,7 +176,7 @@ impl Run<'_> {
     }
 
     /// The origin as a new revision, in daemonset mode.
-    fn origin_again(&self, change: &Change) -> anyhow::Result<HelmCommand> {
+    pub(super) fn origin_again(&self, change: &Change) -> anyhow::Result<HelmCommand> {
         let version = self.version(Aim::Origin)?;
         Ok(helm_command::origin_again(change, self.origin.values.clone(), has_job_mode(&version)))
     }

@@ -2,6 +2,7 @@
 //! nothing was changed are only given back.
 
 use klm_core::contract::{CURRENT_VERSION, RUN_LABEL, STATUS};
+use klm_core::journal::Journal;
 use klm_core::node::NodeFacts;
 use klm_core::phase::NodePhase;
 use klm_core::plan::Mode;
@@ -21,6 +22,14 @@ pub struct TakenBack {
     pub restored: Vec<NodeFacts>,
     /// Nodes that need a person.
     pub stuck: Vec<NodeFailure>,
+}
+
+impl TakenBack {
+    /// Both together.
+    pub fn add(&mut self, more: Self) {
+        self.restored.extend(more.restored);
+        self.stuck.extend(more.stuck);
+    }
 }
 
 impl Run<'_> {
@@ -53,7 +62,13 @@ impl Run<'_> {
         let words = NodePhase::ALL.into_iter().filter(|phase| !phase.is_settled()).map(NodePhase::as_str);
         let query = format!("{RUN_LABEL}={},{STATUS} in ({})", self.id.uid, words.collect::<Vec<_>>().join(","));
         let nodes = self.world.cluster.nodes(&Query::labels(query)).await?;
-        Ok(nodes.into_iter().filter(|node| record::ours(node, &self.id).is_ok()).collect())
+        let ours = |node: &NodeFacts| record::ours(node, &self.id).is_ok_and(|journal| self.takes(&journal));
+        Ok(nodes.into_iter().filter(ours).collect())
+    }
+
+    /// Whether a node with this record goes back where this run goes back to.
+    pub fn takes(&self, journal: &Journal) -> bool {
+        journal.back_to.as_deref() == self.back_to()
     }
 
     /// How many nodes are verified at the target, by this run or an earlier one on the same way.
@@ -78,7 +93,11 @@ impl Run<'_> {
 
     /// The release goes back when a node must be changed by it, and also when nothing of the run is worth keeping.
     async fn release_back(&mut self, changed: &mut Wave) -> anyhow::Result<()> {
-        if self.mode == Mode::Job || (changed.going.is_empty() && self.completed().await? > 0) {
+        if changed.going.is_empty() && (self.mode == Mode::Job || self.completed().await? > 0) {
+            return Ok(());
+        }
+        Box::pin(self.choose_values()).await?;
+        if self.mode == Mode::Job {
             return Ok(());
         }
         if let Err(Unmoved(why)) = self.release_to_origin().await? {

@@ -53,7 +53,7 @@ pub fn judge(request: &Request, seen: &Seen) -> Outcome {
     outcome.refusals.extend(gate::target(target, mode));
     outcome.refusals.extend(gate::origin(base, mode));
     outcome.refusals.extend(gate::values(base, set, target, mode));
-    let origin = origin_of(seen.stored.as_ref().map(|stored| &stored.origin), base, target);
+    let origin = origin_of(seen.stored.as_ref().map(|stored| &stored.origin), seen.known.as_ref(), base, target);
     outcome.selection = select(&seen.nodes, &request.choice, &circumstances(request, seen, base, mode, &origin));
     let chosen = &outcome.selection.nodes;
     let mut values = base.all.clone();
@@ -83,8 +83,17 @@ pub fn judge(request: &Request, seen: &Seen) -> Outcome {
         others: &seen.installs.others(&release_of(settings)),
     });
     outcome.hazards.extend(request.user.notices.iter().cloned().chain(hazard::custom_image(set)));
+    outcome.hazards.extend(changed_since(&origin));
     outcome.detected = Some(detected);
     outcome
+}
+
+fn changed_since(origin: &Origin) -> Option<String> {
+    origin.outdated.as_ref()?;
+    Some(format!(
+        "the release's values were changed since the run to {} that this one goes on with: a rollback to {} keeps the change, but for images; should that chart refuse it, the rollback goes without",
+        origin.target, origin.chart_version
+    ))
 }
 
 /// Reasons that need no more than the settings.
@@ -122,14 +131,18 @@ fn circumstances<'a>(
 }
 
 /// What a rollback goes back to. A release that is at the target already was brought there by an earlier run to the
-/// same target, if there was one: that run's origin stays, or the half-done target would be taken for it.
-pub fn origin_of(stored: Option<&Origin>, base: &Release, target: &Version) -> Origin {
+/// same target, if there was one: that run's origin stays, or the half-done target would be taken for it. `known` are the
+/// values before somebody else's last change, if there was one since.
+pub fn origin_of(stored: Option<&Origin>, known: Option<&Values>, base: &Release, target: &Version) -> Origin {
     let target = target.to_string();
     if let Some(stored) = stored
         && stored.target == target
         && stored.chart_version != target
         && base.metadata.version == target
     {
+        if let Some(known) = known {
+            return stored.with_changes(known, base);
+        }
         let mut origin = stored.clone();
         if !holds_lent(base) {
             // Somebody may have changed them since, or taken them away.
@@ -147,6 +160,7 @@ pub fn origin_of(stored: Option<&Origin>, base: &Release, target: &Version) -> O
         armed: base.is_on_delete().then_some(base.metadata.revision),
         image: release::image(&base.all, &base.metadata.version).unwrap_or_default(),
         marked: Vec::new(),
+        outdated: None,
     }
 }
 
@@ -230,6 +244,7 @@ mod tests {
             armed: Some(4),
             image: "q/k:3.32.0".into(),
             marked: Vec::new(),
+            outdated: None,
         }
     }
 
@@ -239,7 +254,19 @@ mod tests {
     fn a_resumed_run_keeps_the_origin_of_the_run_that_began() {
         let half_done = at("4.0.0", json!({}), json!({}), OURS);
         let kept = stored("4.0.0", json!({"a": 1}));
-        assert_eq!(origin_of(Some(&kept), &half_done, &"4.0.0".parse().unwrap()), kept);
+        assert_eq!(origin_of(Some(&kept), None, &half_done, &"4.0.0".parse().unwrap()), kept);
+    }
+
+    #[test]
+    fn what_somebody_changed_since_goes_back_too_and_an_older_revision_does_not_do() {
+        let target = "4.0.0".parse().unwrap();
+        let changed = at("4.0.0", json!({"a": 1, "b": 2}), json!({}), "Upgrade complete");
+        let kept = stored("4.0.0", json!({"a": 1}));
+        let found = origin_of(Some(&kept), Some(&map(json!({"a": 1}))), &changed, &target);
+        assert_eq!((Value::Object(found.values.clone()), found.revision), (json!({"a": 1, "b": 2}), 7));
+        assert_eq!((found.outdated.as_ref(), found.is_armed()), (Some(&kept.values), true));
+        assert!(changed_since(&found).is_some_and(|said| said.contains("3.32.0")));
+        assert_eq!(changed_since(&kept), None);
     }
 
     #[test]
@@ -247,7 +274,7 @@ mod tests {
         let kept = |values: Value| stored("4.0.0", values);
         let of = |before: Value, now: Value, description: &str| {
             let half_done = at("4.0.0", now, json!({}), description);
-            Value::Object(origin_of(Some(&kept(before)), &half_done, &"4.0.0".parse().unwrap()).values)
+            Value::Object(origin_of(Some(&kept(before)), None, &half_done, &"4.0.0".parse().unwrap()).values)
         };
         let pod = |text: &str| json!({"a": 1, "verification": {"pod": text}});
         assert_eq!(of(pod("x"), pod(""), OURS), pod("x"), "lent");
@@ -262,12 +289,14 @@ mod tests {
         let kept = stored("4.0.0", json!({"a": 1}));
         let next = origin_of(
             Some(&kept),
+            None,
             &at("4.0.0", json!({"b": 2}), json!({}), "Upgrade complete"),
             &"4.1.0".parse().unwrap(),
         );
         assert_eq!((next.chart_version.as_str(), next.revision, next.values["b"].as_i64()), ("4.0.0", 7, Some(2)));
         let again = origin_of(
             Some(&kept),
+            None,
             &at("3.32.0", json!({"b": 2}), json!({}), "Rollback to 4"),
             &"4.0.0".parse().unwrap(),
         );
@@ -277,7 +306,8 @@ mod tests {
     #[test]
     fn a_run_that_did_a_version_again_is_no_way_back_for_the_next() {
         let again = Origin { chart_version: "4.0.0".into(), ..stored("4.0.0", json!({"a": 1})) };
-        let origin = origin_of(Some(&again), &at("4.0.0", json!({"b": 2}), json!({}), "x"), &"4.0.0".parse().unwrap());
+        let origin =
+            origin_of(Some(&again), None, &at("4.0.0", json!({"b": 2}), json!({}), "x"), &"4.0.0".parse().unwrap());
         assert_eq!((origin.values.get("a"), origin.revision), (None, 7));
     }
 
@@ -289,7 +319,7 @@ mod tests {
             json!({"updateStrategy": {"type": "OnDelete"}, "image": {"reference": "q/k"}}),
             "x",
         );
-        let origin = origin_of(None, &armed, &"4.0.0".parse().unwrap());
+        let origin = origin_of(None, None, &armed, &"4.0.0".parse().unwrap());
         assert_eq!((origin.armed, origin.image.as_str()), (Some(7), "q/k:3.32.0"));
     }
 
@@ -298,7 +328,7 @@ mod tests {
         let left = json!({"job": {"nodes": ["w-1"], "parallelism": 1, "backoffLimit": 5}, "debug": true});
         let of = |before: Value, description: &str| {
             let release = at("4.0.0", left.clone(), json!({}), description);
-            Value::Object(origin_of(Some(&stored("4.0.0", before)), &release, &"4.1.0".parse().unwrap()).values)
+            Value::Object(origin_of(Some(&stored("4.0.0", before)), None, &release, &"4.1.0".parse().unwrap()).values)
         };
         assert_eq!(of(json!({}), OURS), json!({"job": {"backoffLimit": 5}, "debug": true}));
         assert_eq!(

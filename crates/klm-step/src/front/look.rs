@@ -8,7 +8,11 @@ use klm_core::helm_command::ReleaseRef;
 use klm_core::journal::RunId;
 use klm_core::name::NodeName;
 use klm_core::node::NodeFacts;
+use klm_core::origin::Origin;
+use klm_core::release::Release;
 use klm_core::settings::Settings;
+use klm_core::standing::known_before;
+use klm_core::values::Values;
 
 use super::installs::{self, Installs};
 use super::live::Live;
@@ -40,6 +44,8 @@ pub struct Seen {
     pub abandoned: bool,
     /// What an earlier run recorded.
     pub stored: Option<StoredOrigin>,
+    /// The release's user values before what somebody else has changed in them since.
+    pub known: Option<Values>,
     /// The node that we run on.
     pub host: Option<NodeName>,
 }
@@ -58,6 +64,11 @@ pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: O
     let suffix = live.as_ref().and_then(|live| live.base.suffix());
     let held = lock::holder(cluster, &release, run).await.context("failed to look at the release's lock")?;
     let holder = lock::last_holder(cluster, &release).await.context("failed to look at the release's lock")?;
+    let stored = origin_store::read(cluster, &release).await?;
+    let known = match (&stored, &live) {
+        (Some(stored), Some(live)) => values_before_change(world, &release, &stored.origin, &live.base).await?,
+        _ => None,
+    };
     let classes = unless_forbidden(cluster.list(None, &Query::all(), class).await)?;
     Ok(Seen {
         age: live.as_ref().and_then(Live::made).map(|made| world.clock.since(made)),
@@ -68,10 +79,25 @@ pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: O
         installed: installs::versions(world, &release, suffix).await?,
         abandoned: held.is_none() && holder.is_some(),
         held,
-        stored: origin_store::read(cluster, &release).await?,
+        stored,
+        known,
         host: NodeName::try_from(world.here.node.as_str()).ok(),
         live,
     })
+}
+
+/// The user values before what somebody else has changed in the release since the origin of this way was recorded.
+pub async fn values_before_change(
+    world: &World,
+    release: &ReleaseRef,
+    origin: &Origin,
+    base: &Release,
+) -> anyhow::Result<Option<Values>> {
+    if origin.target != base.metadata.version {
+        return Ok(None);
+    }
+    let Some(revision) = known_before(&base.history, base.metadata.revision, origin.revision) else { return Ok(None) };
+    Ok(Some(world.helm.user_values(release, Some(revision)).await?))
 }
 
 /// A class's name, and whether kata-deploy made it.

@@ -16,6 +16,6 @@ pub use calls::{expected, upgrade};
 pub use check::{Findings, Known, check, rights, tools};
 pub use judge::{Outcome, judge, of_release, origin_of, plan_of, users_values};
 pub use live::Live;
-pub use look::{Seen, look, release_of};
+pub use look::{Seen, look, release_of, values_before_change};
 pub use outputs::Outputs;
 pub use request::{Draft, Request};

@@ -7,10 +7,10 @@ use crate::engine::context::release_of;
 use crate::engine::{Run, TakenBack};
 use crate::exit::StepError;
 use crate::front::Outputs;
+use crate::lock;
 use crate::plan_store::{self, StoredPlan};
 use crate::steps::report;
 use crate::world::World;
-use crate::{lock, origin_store};
 
 /// The reason on nodes that a stopped run leaves.
 const STOPPED: &str = "the run was stopped";
@@ -33,10 +33,7 @@ pub async fn run(args: &cli::Finish, world: &World) -> Result<(), StepError> {
     }
     lock::hold(world, &release, &id).await?;
     let stored = plan_store::read(&world.cluster, &id).await?;
-    let settled = match origin_store::read(&world.cluster, &release).await? {
-        Some(_) => settle(world, &id, &settings, stored.as_ref()).await?,
-        None => TakenBack::default(),
-    };
+    let settled = Box::pin(settle(world, &id, &settings, stored.as_ref())).await?;
     if let Some(stored) = &stored {
         let report = report::of(world, stored, &args.workflow_status, &settled).await?;
         // The one thing besides data that goes to stdout.
@@ -53,10 +50,24 @@ async fn settle(
     settings: &klm_core::settings::Settings,
     stored: Option<&StoredPlan>,
 ) -> Result<TakenBack, StepError> {
-    let Some(mut run) = Run::of_origin(world, id, settings).await? else { return Ok(TakenBack::default()) };
-    if let Some(stored) = stored {
-        run.follow(&stored.plan)?;
+    let asked = if stored.is_some() { None } else { Run::of_asked(world, id, settings).await? };
+    // A rollback that somebody asked for knows its own way: the release's origin is another run's.
+    let is_asked = asked.as_ref().is_some_and(|run| run.inputs.run == *id);
+    let origin = if is_asked { None } else { Run::of_origin(world, id, settings).await? };
+    let mut settled = TakenBack::default();
+    for mut run in [origin, asked].into_iter().flatten() {
+        if let Some(stored) = stored {
+            run.follow(&stored.plan)?;
+        }
+        let nodes = run.unsettled().await?;
+        if nodes.is_empty() && run.asked && !is_asked {
+            continue;
+        }
+        if nodes.is_empty() {
+            run.clear_up().await?;
+        } else {
+            settled.add(run.settle(nodes, STOPPED).await?);
+        }
     }
-    let nodes = run.unsettled().await?;
-    run.settle(nodes, STOPPED).await
+    Ok(settled)
 }

@@ -1,13 +1,15 @@
 //! recover: puts right what terminated runs left behind: nodes in flight, lent values, marks, pods, the lock.
 
 use klm_core::journal::RunId;
+use klm_core::node::NodeFacts;
+use klm_core::phase::NodePhase;
 use klm_core::refusal::Refusal;
 use klm_core::settings::{Settings, text};
 
 use crate::cli;
-use crate::engine::Run;
 use crate::engine::context::release_of;
-use crate::exit::{StepError, count};
+use crate::engine::{Run, TakenBack};
+use crate::exit::{NodeFailure, StepError, count};
 use crate::world::World;
 use crate::{lock, manifest, plan_store};
 
@@ -31,17 +33,16 @@ pub async fn run(args: &cli::Recover, world: &World) -> Result<(), StepError> {
 }
 
 async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> Result<(), StepError> {
+    let asked = Run::of_asked(world, id, settings).await?;
+    let origin = Run::of_origin(world, id, settings).await?;
     let release = release_of(settings);
-    let Some(mut run) = Run::of_origin(world, id, settings).await? else {
+    // In the order of their time: a rollback that was asked for has the last word on the release.
+    let mut runs: Vec<Run<'_>> = [origin, asked].into_iter().flatten().collect();
+    let Some(first) = runs.first() else {
         tracing::info!(release = %release.name, "no run was ever recorded for the release: nothing to put right");
         return Ok(());
     };
-    // The pod that the dead run used may be what kept its nodes from being taken back.
-    if !pod.is_empty() {
-        manifest::verification_pod_of(pod, settings, &id.namespace)?;
-        pod.clone_into(&mut run.inputs.verification_pod);
-    }
-    let left = run.left_by_others().await?;
+    let left = first.left_by_others().await?;
     if !left.unreadable.is_empty() {
         let nodes = left.unreadable.join("`, `");
         let refusal = Refusal::new(format!("nodes `{nodes}` have a journal that can't be read"));
@@ -50,8 +51,35 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
             .into());
     }
     tracing::info!(nodes = left.nodes.len(), runs = left.runs.len(), "found what was left behind");
-    let nodes = run.adopt(left.nodes, LEFT_BEHIND).await?;
-    let taken = run.settle(nodes, LEFT_BEHIND).await?;
+    let (mut taken, mut nodes) = (TakenBack::default(), left.nodes);
+    for run in &mut runs {
+        // The pod that the dead run used may be what kept its nodes from being taken back.
+        if !pod.is_empty() {
+            manifest::verification_pod_of(pod, settings, &id.namespace)?;
+            pod.clone_into(&mut run.inputs.verification_pod);
+        }
+        let (own, others) = run.own(nodes);
+        nodes = others;
+        let is_others = own.is_empty() && (run.asked || !nodes.is_empty());
+        if !is_others {
+            let own = run.adopt(own, LEFT_BEHIND).await?;
+            taken.add(run.settle(own, LEFT_BEHIND).await?);
+        } else if !run.asked {
+            run.clear_up().await?;
+        }
+    }
     tracing::info!(restored = %count(taken.restored.len(), "node"), "recovered");
+    taken.stuck.extend(nodes.iter().map(forgotten));
     if taken.stuck.is_empty() { Ok(()) } else { Err(StepError::Stuck(taken.stuck)) }
+}
+
+/// Another rollback was asked for since, and its record took the place of this node's.
+fn forgotten(node: &NodeFacts) -> NodeFailure {
+    let journal = node.journal.as_ref().and_then(|journal| journal.as_ref().ok());
+    let version = journal.and_then(|journal| journal.back_to.as_deref()).unwrap_or_default();
+    let phase = node.status.unwrap_or(NodePhase::RollingBack);
+    let cause = format!(
+        "its rollback to {version} was asked for, and how isn't recorded any more: submit `rollback-node` again with `rollback-version={version}`"
+    );
+    NodeFailure::new(&node.name, phase, cause)
 }

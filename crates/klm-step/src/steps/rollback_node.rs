@@ -7,8 +7,9 @@ use klm_core::name::{InvalidName, NodeName};
 use klm_core::origin::{Origin, RunInputs, given_back};
 use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
-use klm_core::release::{Release, Revision, Status};
+use klm_core::release::{Release, Revision};
 use klm_core::settings::{Settings, text};
+use klm_core::standing::is_good;
 use klm_core::values::Values;
 use klm_core::version::{self, reaches};
 use semver::Version;
@@ -18,6 +19,7 @@ use crate::engine::context::release_of;
 use crate::engine::{Aim, Run, chart_version};
 use crate::exit::StepError;
 use crate::front::users_values;
+use crate::front::values_before_change;
 use crate::origin_store::StoredOrigin;
 use crate::world::World;
 use crate::{lock, manifest, origin_store, plan_store};
@@ -54,8 +56,14 @@ async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Req
     let release = release_of(settings);
     let live = world.helm.release(&release).await?;
     let Some(live) = live else { return Err(no_release(&release).into()) };
-    let stored = origin_store::read(&world.cluster, &release).await?;
-    let mut run = aimed(world, id, settings, &live, stored, request).await?;
+    // A step that is started again goes on with what it had begun.
+    let begun = Run::of_asked(world, id, settings).await?.filter(|run| run.inputs.run == *id);
+    let mut run = if let Some(run) = begun {
+        run
+    } else {
+        let stored = origin_store::read(&world.cluster, &release).await?;
+        aimed(world, id, settings, &live, stored, request).await?
+    };
     let (node, version) = (request.node, run.origin.chart_version.clone());
     let Some(facts) = world.cluster.node(node).await? else {
         return Err(Refusal::new(format!("there is no node `{node}`")).hint("kubectl get nodes").into());
@@ -65,6 +73,7 @@ async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Req
         return Err(Refusal::new(what).hint("another version is taken with `-p rollback-version=…`").into());
     }
     tracing::info!(%node, to = %version, mode = %run.mode, "taking the node back");
+    run.record_asked().await?;
     if run.mode == Mode::Job {
         run.chart(Aim::Origin).await?;
     } else if live.metadata.version == version && !live.is_on_delete() {
@@ -108,7 +117,10 @@ async fn aimed<'a>(
     manifest::verification_pod_of(request.pod, settings, &id.namespace)?;
     let users = users_values(stored.as_ref().map(|stored| &stored.origin), live);
     let origin = match stored.map(|stored| stored.origin).filter(|origin| origin.chart_version == to) {
-        Some(origin) => origin,
+        Some(origin) => match values_before_change(world, &release_of(settings), &origin, live).await? {
+            Some(known) => origin.with_changes(&known, live),
+            None => origin,
+        },
         None => Origin {
             v: 1,
             target: live.metadata.version.clone(),
@@ -118,6 +130,7 @@ async fn aimed<'a>(
             armed: None,
             image: String::new(),
             marked: Vec::new(),
+            outdated: None,
         },
     };
     Ok(Run {
@@ -135,6 +148,7 @@ async fn aimed<'a>(
             chart_digest: None,
         },
         base_revision: live.history.last().map_or(0, |revision| revision.revision),
+        asked: true,
     })
 }
 
@@ -157,10 +171,6 @@ async fn values_of(
     let Some(revision) = live.history.iter().rev().find(of_version) else { return Ok(users) };
     let release = ReleaseRef { name: live.name.clone(), namespace: live.namespace.clone() };
     Ok(given_back(mode, &world.helm.user_values(&release, Some(revision.revision)).await?, &users))
-}
-
-fn is_good(revision: &Revision) -> bool {
-    matches!(revision.status, Status::Deployed | Status::Superseded)
 }
 
 fn no_release(release: &ReleaseRef) -> Refusal {

@@ -24,3 +24,4 @@ mod page;
 mod rights;
 mod taints;
 mod watches;
+mod ways_back;

@@ -56,7 +56,7 @@ fn after(node: &NodeFacts, patch: Option<NodePatch>) -> NodeFacts {
 }
 
 fn claimed_by<'a>(run: &'a RunId, target: &'a str) -> Claim<'a> {
-    Claim { run, release: "katas/kd", source: Some("3.31.0"), target }
+    Claim { run, release: "katas/kd", source: Some("3.31.0"), target, back_to: None }
 }
 
 fn claimed(found: &NodeFacts) -> NodeFacts {

@@ -219,6 +219,8 @@ async fn a_run_that_resumes_keeps_the_first_origin() {
             "updateStrategy.type=OnDelete",
             "--set",
             "verification.pod=",
+            "--description",
+            "kata-lifecycle-manager: upgrade to 4.0.0 (run flows/up-0, u-0)",
         ])
         .await;
     bench.select("4.0.0", &[]).await.unwrap();

@@ -52,6 +52,31 @@ pub const UNIT: &[Fault] = &[
         "daemonset::somebody_elses_helm_upgrade_stops_the_run_before_its_next_wave",
     ),
     fault(
+        "somebody changes values of the release between two runs to one version",
+        "a rollback goes back with the changed values",
+        "ways_back::values_that_somebody_changed_between_two_runs_are_there_after_a_rollback",
+    ),
+    fault(
+        "the same, and the old chart refuses them",
+        "it goes back with the values that the old chart had",
+        "ways_back::a_rollback_goes_without_values_that_the_old_chart_refuses",
+    ),
+    fault(
+        "a rollback to a version that was asked for is stopped or fails",
+        "it is finished at that version",
+        "ways_back::a_stopped_rollback_to_a_version_that_was_asked_for_is_finished_at_that_version",
+    ),
+    fault(
+        "a wave of Jobs fails on the way to a version that was asked for",
+        "the release stays where the fleet is",
+        "ways_back::a_failed_wave_back_leaves_the_release_where_the_fleet_is",
+    ),
+    fault(
+        "a node fails in the second run of a release",
+        "it goes back to where the first run went",
+        "ways_back::a_second_run_goes_back_to_where_the_first_one_went",
+    ),
+    fault(
         "a cordoned and tainted node is upgraded",
         "it is cordoned and tainted as before",
         "daemonset::a_node_that_was_cordoned_and_tainted_is_so_again_afterwards",
