@@ -8,6 +8,7 @@ pub mod audit;
 mod cargo;
 mod cgroups;
 mod cluster;
+pub mod consent;
 pub mod control_plane;
 mod down;
 pub mod image;

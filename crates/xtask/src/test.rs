@@ -29,7 +29,7 @@ pub enum Tier {
 pub struct Test {
     #[arg(value_enum, default_value = "all")]
     tier: Tier,
-    /// Use the cluster of this kubeconfig instead of starting some
+    /// Use the cluster of this kubeconfig, which must say that it may be wiped, instead of starting some
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
     /// The OCI registry of that cluster, HOST:PORT, plain HTTP, reachable from its pods and from here

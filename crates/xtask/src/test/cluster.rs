@@ -20,16 +20,12 @@ const XTASK_VARIABLE: &str = "KLM_XTASK";
 
 /// Runs every suite that the filter allows.
 pub fn run(test: &Test) -> Result<Tally> {
-    if test.kubeconfig.is_none() {
-        preflight::check(test.install || in_ci(), &say)?;
-        parts::build(&say)?;
-    }
-    let (suites, only) = chosen(test, suite::all()?)?;
     if let Some(kubeconfig) = &test.kubeconfig {
-        let cluster = Cluster::existing(kubeconfig, test.registry.clone());
-        furnish(&cluster)?;
-        return Ok(suites.iter().map(|suite| run_program(suite, &cluster, only.as_deref()).of(&suite.name)).sum());
+        return elsewhere(test, &Cluster::existing(kubeconfig, test.registry.clone()));
     }
+    preflight::check(test.install || in_ci(), &say)?;
+    parts::build(&say)?;
+    let (suites, only) = chosen(test, suite::all()?)?;
     let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
     let queue = Mutex::new(VecDeque::from(suites));
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
@@ -45,6 +41,15 @@ pub fn run(test: &Test) -> Result<Tally> {
         running.into_iter().map(|worker| worker.join().unwrap_or_else(panicked)).collect()
     });
     Ok(tallies.into_iter().sum())
+}
+
+/// The suites that can use a cluster which somebody else made, there, one after another.
+fn elsewhere(test: &Test, cluster: &Cluster) -> Result<Tally> {
+    // Before anything is compiled or pushed: what is asked for would be gone.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cluster.may_be_wiped())?;
+    let (suites, only) = chosen(test, suite::all()?)?;
+    furnish(cluster)?;
+    Ok(suites.iter().map(|suite| run_program(suite, cluster, only.as_deref()).of(&suite.name)).sum())
 }
 
 /// The suites to run, and which of their tests.
@@ -167,6 +172,7 @@ mod tests {
     use std::path::PathBuf;
 
     use clap::Parser as _;
+    use klm_testkit::FakeCluster;
 
     use super::*;
 
@@ -189,5 +195,27 @@ mod tests {
         assert_eq!(names(&["--filter", "", "--without", "daemonset,job"]).unwrap(), ["chart", "drain"]);
         assert_eq!(names(&["--filter", "job", "--without", ""]).unwrap(), ["job"]);
         assert!(names(&["--without", "deamonset"]).is_err() && names(&["--filter", "jobs"]).is_err());
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_say_that_it_may_be_wiped_gets_nothing() {
+        let fake = FakeCluster::new();
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, listens) = std::sync::mpsc::channel();
+        let (there, directory) = (fake.clone(), folder.path().to_owned());
+        // On a thread of its own: it answers while this one waits.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let server = there.listen().await.unwrap();
+                sender.send((server.url().to_owned(), server.write_kubeconfig(&directory).unwrap())).unwrap();
+                std::future::pending::<()>().await;
+            });
+        });
+        let (address, file) = listens.recv().unwrap();
+        let line = Line::parse_from(["test", "cluster", "--kubeconfig", &file.display().to_string()]);
+        let refused = run(&line.test).unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("the cluster at {address} doesn't say")), "{refused}");
+        assert_eq!(fake.writes(), 0, "nothing was changed");
     }
 }
