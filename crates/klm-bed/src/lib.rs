@@ -25,6 +25,8 @@ pub mod process;
 pub mod run;
 pub mod simulated;
 pub mod tools;
+pub mod tree;
+pub mod turn;
 mod unpacked;
 pub mod up;
 pub mod utils;

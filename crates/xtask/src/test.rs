@@ -7,7 +7,7 @@ mod unit;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -81,7 +81,9 @@ pub fn run(test: &Test) -> Result<ExitCode> {
 /// Builds what clusters need while the tests without one run, and takes only what these leave of the processors. Without
 /// caches that is much: cargo often compiles one large crate alone.
 fn build_ahead() -> std::io::Result<Child> {
-    Command::new("nice").args(["-n", "19"]).arg(own_program()).args(["cluster", "build"]).stdin(Stdio::null()).spawn()
+    // With us: a compiler that nobody waits for would take the processors of the next run.
+    let mut command = klm_bed::tree::ends_with_us();
+    command.args(["nice", "-n", "19"]).arg(own_program()).args(["cluster", "build"]).stdin(Stdio::null()).spawn()
 }
 
 /// Where this program is. Cargo may have put another build of it there since, which serves as well.

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use klm_bed::run::Run;
+use klm_bed::run::{Run, Started};
+use klm_bed::turn::{OWNER_VARIABLE, Turn};
 use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
 
 use super::suite::{self, Suite, listen};
@@ -26,6 +27,7 @@ pub fn run(test: &Test) -> Result<Tally> {
     preflight::check(test.install || in_ci(), &say)?;
     parts::build(&say)?;
     let (suites, only) = chosen(test, suite::all()?)?;
+    let _turn = Turn::take(&say)?;
     let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
     let queue = Mutex::new(VecDeque::from(suites));
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
@@ -105,6 +107,8 @@ fn on_fresh_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Result<Ta
         simulated: suite.needs.simulated,
         requeue: Duration::from_secs_f64(suite.needs.requeue),
         full_crds: suite.needs.full_crds,
+        // One that is kept is a person's.
+        owner: if test.keep { None } else { Started::ours() },
     };
     let told = |line: &str| eprintln!("{}{line}", prefix(suite));
     let result = Cluster::up(&options, &told).map(|cluster| run_program(suite, &cluster, only));
@@ -149,6 +153,7 @@ fn arguments(command: &mut Command, only: Option<&str>) {
     command.args(["--ignored", "--test-threads=1"]).args(only);
     command.current_dir(paths::workspace().join("tests/e2e"));
     command.env(XTASK_VARIABLE, own_program());
+    command.envs(Started::ours().map(|own| (OWNER_VARIABLE, own.to_string())));
     // The claim and the values say what is wrong; the runtime's frames hide both.
     command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped());
 }
