@@ -1,6 +1,7 @@
 //! `cargo xtask test`: what decides whether a change is good, in two tiers; the same for people and for CI.
 
 mod cluster;
+mod elsewhere;
 mod suite;
 mod tally;
 mod unit;

@@ -178,6 +178,21 @@ fn nothing_is_built_for_a_version_that_may_not_be_published() {
     }
 }
 
+#[test]
+fn kinds_nodes_have_the_names_that_the_suites_use() {
+    let text = fs::read_to_string(workspace().join(".github/kind.yaml")).unwrap();
+    let kind: Value = serde_yaml::from_str(&text).unwrap();
+    let name = |node: &Value| {
+        let patch: Value = serde_yaml::from_str(node["kubeadmConfigPatches"][0].as_str().unwrap()).unwrap();
+        let expected = if node["role"] == *"control-plane" { "InitConfiguration" } else { "JoinConfiguration" };
+        assert_eq!(patch["kind"], *expected, "kubeadm reads a name from there");
+        patch["nodeRegistration"]["name"].as_str().unwrap().to_owned()
+    };
+    let mut names: Vec<String> = kind["nodes"].as_sequence().unwrap().iter().map(name).collect();
+    names.sort();
+    assert_eq!(names, klm_bed::Options::default().node_names());
+}
+
 /// A suite that no combination runs would be green for ever.
 #[test]
 fn every_suite_runs_on_every_kubernetes() {

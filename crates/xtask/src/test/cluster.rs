@@ -12,9 +12,8 @@ use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VAR
 
 use super::suite::{self, Suite, listen};
 use super::tally::Tally;
-use super::{Test, own_program};
+use super::{Test, elsewhere, own_program};
 use crate::cluster::{in_ci, say};
-use crate::furnish::furnish;
 
 /// The variable with the path of this program, for suites that start clusters themselves.
 const XTASK_VARIABLE: &str = "KLM_XTASK";
@@ -22,7 +21,7 @@ const XTASK_VARIABLE: &str = "KLM_XTASK";
 /// Runs every suite that the filter allows.
 pub fn run(test: &Test) -> Result<Tally> {
     if let Some(kubeconfig) = &test.kubeconfig {
-        return elsewhere(test, &Cluster::existing(kubeconfig, test.registry.clone()));
+        return elsewhere::run(test, kubeconfig);
     }
     preflight::check(test.install || in_ci(), &say)?;
     parts::build(&say)?;
@@ -45,17 +44,8 @@ pub fn run(test: &Test) -> Result<Tally> {
     Ok(tallies.into_iter().sum())
 }
 
-/// The suites that can use a cluster which somebody else made, there, one after another.
-fn elsewhere(test: &Test, cluster: &Cluster) -> Result<Tally> {
-    // Before anything is compiled or pushed: what is asked for would be gone.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cluster.may_be_wiped())?;
-    let (suites, only) = chosen(test, suite::all()?)?;
-    furnish(cluster)?;
-    Ok(suites.iter().map(|suite| run_program(suite, cluster, only.as_deref()).of(&suite.name)).sum())
-}
-
 /// The suites to run, and which of their tests.
-fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<String>)> {
+pub fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<String>)> {
     let mut only = None;
     let names: Vec<_> = suites.iter().map(|suite| suite.name.clone()).collect();
     let left_out: Vec<_> = test.without.iter().filter(|name| !name.is_empty()).collect();
@@ -71,9 +61,6 @@ fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<Str
             bail!("there is no suite `{name}`; there are {}", names.join(", "));
         }
         only = tests.map(str::to_owned);
-    }
-    if test.kubeconfig.is_some() {
-        suites.retain(|suite| !suite.needs.here);
     }
     if suites.is_empty() {
         bail!("no suite is left to run");
@@ -124,7 +111,7 @@ fn on_fresh_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Result<Ta
     result
 }
 
-fn run_program(suite: &Suite, cluster: &Cluster, only: Option<&str>) -> Tally {
+pub fn run_program(suite: &Suite, cluster: &Cluster, only: Option<&str>) -> Tally {
     let mut command = if let Ok((run, _)) = cluster.bed() {
         // The whole program inside the cluster's network: every thread and child of it reaches the API server.
         let mut command = klm_bed::process::words(run.netns().enter_command());
@@ -177,7 +164,6 @@ mod tests {
     use std::path::PathBuf;
 
     use clap::Parser as _;
-    use klm_testkit::FakeCluster;
 
     use super::*;
 
@@ -200,27 +186,5 @@ mod tests {
         assert_eq!(names(&["--filter", "", "--without", "daemonset,job"]).unwrap(), ["chart", "drain"]);
         assert_eq!(names(&["--filter", "job", "--without", ""]).unwrap(), ["job"]);
         assert!(names(&["--without", "deamonset"]).is_err() && names(&["--filter", "jobs"]).is_err());
-    }
-
-    #[test]
-    fn a_cluster_that_does_not_say_that_it_may_be_wiped_gets_nothing() {
-        let fake = FakeCluster::new();
-        let folder = tempfile::tempdir().unwrap();
-        let (sender, listens) = std::sync::mpsc::channel();
-        let (there, directory) = (fake.clone(), folder.path().to_owned());
-        // On a thread of its own: it answers while this one waits.
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let server = there.listen().await.unwrap();
-                sender.send((server.url().to_owned(), server.write_kubeconfig(&directory).unwrap())).unwrap();
-                std::future::pending::<()>().await;
-            });
-        });
-        let (address, file) = listens.recv().unwrap();
-        let line = Line::parse_from(["test", "cluster", "--kubeconfig", &file.display().to_string()]);
-        let refused = run(&line.test).unwrap_err().to_string();
-        assert!(refused.starts_with(&format!("the cluster at {address} doesn't say")), "{refused}");
-        assert_eq!(fake.writes(), 0, "nothing was changed");
     }
 }
