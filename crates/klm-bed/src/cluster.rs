@@ -11,6 +11,7 @@ use kube::{Client, Config};
 
 use crate::address::REGISTRY;
 use crate::audit::Audit;
+use crate::consent;
 use crate::control_plane;
 use crate::images::Written;
 use crate::netns::Netns;
@@ -64,7 +65,10 @@ impl Cluster {
 
     /// A cluster that somebody else made, with the registry that its pods and we can reach, if there is one.
     pub fn existing(kubeconfig: impl Into<PathBuf>, registry: Option<String>) -> Self {
-        Self { kind: Kind::Existing { kubeconfig: kubeconfig.into(), registry } }
+        let given = kubeconfig.into();
+        // Suites and tools run in other folders than the one that a person names it from.
+        let kubeconfig = std::path::absolute(&given).unwrap_or(given);
+        Self { kind: Kind::Existing { kubeconfig, registry } }
     }
 
     /// The cluster that `cargo xtask test` names to the suites.
@@ -115,12 +119,23 @@ impl Cluster {
     /// use it on a single-threaded runtime, as tests have.
     pub async fn client(&self) -> Result<Client> {
         self.enter()?;
+        Ok(Client::try_from(self.config().await?)?)
+    }
+
+    async fn config(&self) -> Result<Config> {
         let file = self.kubeconfig();
         let kubeconfig = Kubeconfig::read_from(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
-            .with_context(|| format!("cannot use {}", file.display()))?;
-        Ok(Client::try_from(config)?)
+            .with_context(|| format!("cannot use {}", file.display()))
+    }
+
+    /// Returns when tests may delete what is on the cluster: it was started here, or says itself that it may be wiped.
+    pub async fn may_be_wiped(&self) -> Result<()> {
+        match &self.kind {
+            Kind::Bed(_) => Ok(()),
+            Kind::Existing { kubeconfig, .. } => consent::given(self.config().await?, kubeconfig).await,
+        }
     }
 
     /// A command with the cluster's kubeconfig, network and tools: `kubectl`, `helm`, `argo` are the built ones.
@@ -271,5 +286,17 @@ fn search_first(command: &mut Command, folders: &[PathBuf]) {
     let all = folders.iter().cloned().chain(std::env::split_paths(&path));
     if let Ok(joined) = std::env::join_paths(all) {
         command.env("PATH", joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_is_the_same_file_from_every_folder() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(Cluster::existing("some/kubeconfig", None).kubeconfig(), here.join("some/kubeconfig"));
+        assert_eq!(Cluster::existing("/some/kubeconfig", None).kubeconfig(), Path::new("/some/kubeconfig"));
     }
 }

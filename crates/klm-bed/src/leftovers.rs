@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::cgroups;
 use crate::netns::Netns;
 use crate::run::{Run, Started, pids};
+use crate::tree;
 
 /// Everything that belongs to one cluster.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -93,15 +94,12 @@ fn proportional(pid: i32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn ancestors() -> BTreeSet<i32> {
+/// We, and those above us.
+pub(crate) fn ancestors() -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     let mut pid = i32::try_from(std::process::id()).unwrap_or_default();
     while pid > 0 && found.insert(pid) {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        pid = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok())
-            .unwrap_or_default();
+        pid = tree::parent(pid).unwrap_or_default();
     }
     found
 }

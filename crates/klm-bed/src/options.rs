@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::Started;
+use crate::turn;
+
 /// A cluster to start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Options {
@@ -17,11 +20,21 @@ pub struct Options {
     pub requeue: Duration,
     /// Argo's full definitions instead of the minimal ones: the server then prunes and checks fields.
     pub full_crds: bool,
+    /// The test run that it is for, and that it doesn't outlive. Nobody else's cluster is removed unasked.
+    #[serde(default)]
+    pub owner: Option<Started>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: "klm".to_owned(), nodes: 3, simulated: 0, requeue: Duration::from_secs(10), full_crds: false }
+        Self {
+            name: "klm".to_owned(),
+            nodes: 3,
+            simulated: 0,
+            requeue: Duration::from_secs(10),
+            full_crds: false,
+            owner: turn::owner(),
+        }
     }
 }
 

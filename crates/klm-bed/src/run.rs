@@ -1,5 +1,6 @@
 //! The run folder of one cluster: which files are where, and which processes were started.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::netns::Netns;
+use crate::options::Options;
 use crate::paths;
 
 /// The control group above those of all clusters.
@@ -73,6 +75,11 @@ impl Run {
         Netns::named(format!("klm-{}.{node}", self.name))
     }
 
+    /// What was wanted when it was started, if that much of it is there.
+    pub fn options(&self) -> Option<Options> {
+        serde_json::from_slice(&fs::read(self.path("options.json")).ok()?).ok()
+    }
+
     /// Every network namespace of this cluster that exists.
     pub fn namespaces(&self) -> Vec<Netns> {
         let own = self.netns();
@@ -121,6 +128,17 @@ impl Run {
 }
 
 impl Started {
+    /// This process.
+    pub fn ours() -> Option<Self> {
+        Self::of(i32::try_from(std::process::id()).ok()?)
+    }
+
+    /// What [`Self::to_string`] wrote.
+    pub fn read(text: &str) -> Option<Self> {
+        let (pid, at) = text.split_once(':')?;
+        Some(Self { pid: pid.parse().ok()?, at: at.parse().ok()? })
+    }
+
     /// The process of this number, if there is one.
     pub fn of(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -133,6 +151,12 @@ impl Started {
         }
         let at = fields.nth(18)?.parse().ok()?;
         Some(Self { pid, at })
+    }
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.pid, self.at)
     }
 }
 
@@ -155,9 +179,11 @@ mod tests {
 
     #[test]
     fn a_process_is_told_apart_by_its_start() {
-        let own = Started::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let own = Started::ours().unwrap();
         assert!(own.at > 0);
-        assert_eq!(Started::of(own.pid), Some(own));
+        assert_eq!(Started::of(own.pid), Some(own.clone()));
+        assert_eq!(Started::read(&own.to_string()), Some(own));
+        assert!(["", "1", "1:", "x:1"].iter().all(|text| Started::read(text).is_none()));
     }
 
     #[test]

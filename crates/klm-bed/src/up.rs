@@ -109,8 +109,10 @@ pub fn nodes<'a>(run: &'a Run, options: &Options) -> Vec<Node<'a>> {
 }
 
 fn prepare(run: &Run, parts: &Parts, options: &Options) -> Result<()> {
-    lay_out(run)?;
+    // First of all: it says whose the cluster is, should we be killed now.
+    fs::create_dir_all(run.folder()).with_context(|| format!("cannot create {}", run.folder().display()))?;
     fs::write(run.path("options.json"), serde_json::to_vec_pretty(options)?)?;
+    lay_out(run)?;
     fs::create_dir_all(run.path("bin"))?;
     for (name, path) in parts.programs() {
         std::os::unix::fs::symlink(path, run.path("bin").join(name))?;

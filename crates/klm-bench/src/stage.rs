@@ -57,7 +57,7 @@ impl Drop for Stage {
 
 /// What is set up before anything is measured.
 pub fn options(name: &str, nodes: usize, requeue: Duration) -> Options {
-    Options { name: name.to_owned(), nodes: 1, simulated: nodes, requeue, full_crds: false }
+    Options { name: name.to_owned(), nodes: 1, simulated: nodes, requeue, ..Options::default() }
 }
 
 impl Stage {

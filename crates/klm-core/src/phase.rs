@@ -93,7 +93,9 @@ impl NodePhase {
             Self::Verifying => "the install is proven; the verification pod runs",
             Self::Completed => "verified at the target and given back as it was found",
             Self::RollingBack => "the version before is being restored",
-            Self::RolledBack => "the version before was restored and verified; given back as it was found",
+            Self::RolledBack => {
+                "the version before was restored and verified, or nothing had been changed; given back as it was found"
+            }
         }
     }
 

@@ -122,6 +122,7 @@ fn up(up: &Up) -> Result<()> {
         simulated,
         requeue: up.requeue,
         full_crds: up.full_crds,
+        ..Options::default()
     };
     Cluster::up(&options, &say)?;
     eprintln!(

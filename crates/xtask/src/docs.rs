@@ -99,8 +99,9 @@ fn every_command_in_the_documentation_is_one_that_the_program_takes() {
 
 #[test]
 fn every_label_and_annotation_in_the_documentation_is_one_of_the_contract() {
+    use klm_bed::consent::MAY_BE_WIPED;
     use klm_core::contract::{CURRENT_VERSION, HOLD, JOURNAL, KATA_RUNTIME, RUN_LABEL, STATUS, WINDOW};
-    let known = [CURRENT_VERSION, HOLD, JOURNAL, KATA_RUNTIME, RUN_LABEL, STATUS, WINDOW];
+    let known = [CURRENT_VERSION, HOLD, JOURNAL, KATA_RUNTIME, MAY_BE_WIPED, RUN_LABEL, STATUS, WINDOW];
     let mut complaints = Vec::new();
     for page in pages() {
         for (at, prefix) in page.text.match_indices("katacontainers.io/") {

@@ -1,10 +1,11 @@
 //! `cargo xtask kind`: gives a kind cluster what the suites expect and kind doesn't bring: runtime handlers for Kata, and a
-//! registry that nodes look into before any other.
+//! registry that nodes look into before any other. It also says on the cluster that the suites may wipe it.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use klm_bed::consent::{ASKED, MAY_BE_WIPED};
 use klm_bed::node::HANDLERS;
 use klm_bed::process::{output, output_with_input, run as start, words};
 
@@ -41,6 +42,9 @@ pub fn run(task: &Task) -> Result<ExitCode> {
         adapt(node, &registry).with_context(|| format!("cannot prepare the node {node}"))?;
         eprintln!("{node}: runtime handlers and registry are set");
     }
+    // Inside a node, where kubectl can't be the one of another cluster.
+    start(&mut words(mark(&task.name)))?;
+    eprintln!("the cluster says that it may be wiped");
     result("registry", &registry);
     Ok(ExitCode::SUCCESS)
 }
@@ -61,6 +65,15 @@ fn registry() -> Result<String> {
     let format = "{{ .NetworkSettings.Networks.kind.IPAddress }}";
     let address = output(&mut words(["docker", "inspect", REGISTRY, "--format", format]))?;
     Ok(format!("{}:5000", address.trim()))
+}
+
+/// Marks the cluster of this name as one that the suites may wipe.
+fn mark(name: &str) -> Vec<String> {
+    let node = format!("{name}-control-plane");
+    let mark = format!("{MAY_BE_WIPED}=true");
+    let kubectl = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
+    let annotate = ["annotate", "--overwrite", "namespace", ASKED, &mark];
+    ["docker", "exec", &node].into_iter().chain(kubectl).chain(annotate).map(str::to_owned).collect()
 }
 
 fn adapt(node: &str, registry: &str) -> Result<()> {
@@ -164,5 +177,14 @@ mod tests {
     fn a_node_without_a_spare_handler_is_refused() {
         let error = with_handlers("version = 3\n", &["kata-qemu"]).unwrap_err().to_string();
         assert!(error.contains("no runtime handler `test-handler`"), "{error}");
+    }
+
+    #[test]
+    fn the_cluster_is_told_that_it_may_be_wiped_on_a_node_of_its_own() {
+        assert_eq!(
+            mark("klm").join(" "),
+            "docker exec klm-control-plane kubectl --kubeconfig /etc/kubernetes/admin.conf annotate --overwrite \
+             namespace kube-system katacontainers.io/kata-lifecycle-manager-may-be-wiped=true"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! `cargo xtask release`: the chart as it is published, with its version and the digest of the image that belongs to it.
 //!
-//! Both tasks print `name=value` lines, the form in which a GitHub workflow takes the results of a step.
+//! What a task finds out it prints as `name=value` lines, the form in which a GitHub workflow takes the results of a step.
+
+mod once;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,18 @@ use semver::Version;
 /// What to do with the chart.
 #[derive(Subcommand)]
 pub enum Task {
+    /// Fail when a version may not be published: it is already, or isn't what is run on
+    Check {
+        /// Version of the chart
+        #[arg(long)]
+        version: String,
+        /// What the workflow runs on, such as `refs/tags/0.1.0`
+        #[arg(long, value_name = "REF")]
+        git_ref: String,
+        /// Chart and image without a version, for example `ghcr.io/me/lifecycle-manager-utils`
+        #[arg(required = true, value_name = "REPOSITORY")]
+        repositories: Vec<String>,
+    },
     /// Write the chart's archive
     Package {
         /// Version of the chart
@@ -27,7 +41,7 @@ pub enum Task {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// Push an archive to a registry that helm or docker is logged in to
+    /// Push an archive to a registry that helm or docker is logged in to, unless its version is there already
     Push {
         /// The archive
         #[arg(long, value_name = "FILE")]
@@ -43,6 +57,11 @@ pub enum Task {
 
 pub fn run(task: &Task) -> Result<ExitCode> {
     match task {
+        Task::Check { version, git_ref, repositories } => {
+            let version = published_version(version)?;
+            once::from_its_tag(&version, git_ref)?;
+            repositories.iter().try_for_each(|repository| once::is_new(&format!("{repository}:{version}"), false))?;
+        }
         Task::Package { version, image, out } => {
             let version = published_version(version)?;
             let archive = package(&version, image, out)?;
@@ -121,6 +140,7 @@ fn replace_once(path: &Path, changes: &[(&str, &str)]) -> Result<()> {
 }
 
 fn push(archive: &Path, to: &str, plain_http: bool) -> Result<String> {
+    once::is_new(&target(archive, to)?, plain_http)?;
     let mut command = helm()?;
     command.arg("push").arg(archive).arg(to);
     if plain_http {
@@ -128,6 +148,15 @@ fn push(archive: &Path, to: &str, plain_http: bool) -> Result<String> {
     }
     let said = process::output(&mut command)?;
     pushed_digest(&said).map(str::to_owned).with_context(|| format!("helm didn't say what it pushed: {}", said.trim()))
+}
+
+/// Where helm puts an archive.
+fn target(archive: &Path, to: &str) -> Result<String> {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy();
+    let version = name.strip_prefix(CHART_NAME).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tgz"));
+    let version = version.with_context(|| format!("`{name}` isn't named as `{CHART_NAME}-VERSION.tgz`"))?;
+    let charts = to.strip_prefix("oci://").with_context(|| format!("`{to}` doesn't begin with `oci://`"))?;
+    Ok(format!("{}/{CHART_NAME}:{version}", charts.trim_end_matches('/')))
 }
 
 fn pushed_digest(said: &str) -> Option<&str> {
@@ -219,6 +248,15 @@ mod tests {
         let copied = tempfile::tempdir().unwrap();
         copy(&paths::workspace().join("chart"), copied.path()).unwrap();
         name_release(copied.path(), &version("0.1.0"), &format!("a@{DIGEST}")).unwrap();
+    }
+
+    #[test]
+    fn an_archive_is_looked_for_where_helm_puts_it() {
+        let to = "oci://ghcr.io/me/charts";
+        let found = target(Path::new("dist/kata-lifecycle-manager-0.1.0-dev.tgz"), to).unwrap();
+        assert_eq!(found, "ghcr.io/me/charts/kata-lifecycle-manager:0.1.0-dev");
+        assert!(target(Path::new("dist/other-0.1.0.tgz"), to).is_err());
+        assert!(target(Path::new("kata-lifecycle-manager-0.1.0.tgz"), "ghcr.io/me/charts").is_err());
     }
 
     #[test]

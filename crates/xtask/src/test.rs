@@ -1,13 +1,14 @@
 //! `cargo xtask test`: what decides whether a change is good, in two tiers; the same for people and for CI.
 
 mod cluster;
+mod elsewhere;
 mod suite;
 mod tally;
 mod unit;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -29,7 +30,7 @@ pub enum Tier {
 pub struct Test {
     #[arg(value_enum, default_value = "all")]
     tier: Tier,
-    /// Use the cluster of this kubeconfig instead of starting some
+    /// Use the cluster of this kubeconfig, which must say that it may be wiped, instead of starting some
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
     /// The OCI registry of that cluster, HOST:PORT, plain HTTP, reachable from its pods and from here
@@ -81,7 +82,9 @@ pub fn run(test: &Test) -> Result<ExitCode> {
 /// Builds what clusters need while the tests without one run, and takes only what these leave of the processors. Without
 /// caches that is much: cargo often compiles one large crate alone.
 fn build_ahead() -> std::io::Result<Child> {
-    Command::new("nice").args(["-n", "19"]).arg(own_program()).args(["cluster", "build"]).stdin(Stdio::null()).spawn()
+    // With us: a compiler that nobody waits for would take the processors of the next run.
+    let mut command = klm_bed::tree::ends_with_us();
+    command.args(["nice", "-n", "19"]).arg(own_program()).args(["cluster", "build"]).stdin(Stdio::null()).spawn()
 }
 
 /// Where this program is. Cargo may have put another build of it there since, which serves as well.

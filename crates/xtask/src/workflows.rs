@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use klm_bed::paths::workspace;
+use klm_bed::process::output;
 use serde_yaml::Value;
 
 /// Every workflow by its file name.
@@ -122,6 +124,73 @@ fn every_action_is_named_by_commit_with_its_version_beside_it() {
         }
     }
     assert!(seen > 0, "no workflow uses an action: the search for them is broken");
+}
+
+/// The script of a step.
+fn script(file: &str, job: &str, step: &str) -> String {
+    let workflow = &workflows()[file].1;
+    let steps = workflow["jobs"][job]["steps"].as_sequence().unwrap();
+    let found = steps.iter().find(|each| each["name"] == *step).unwrap_or_else(|| panic!("{file}: no step `{step}`"));
+    found["run"].as_str().unwrap().to_owned()
+}
+
+/// The tags that a build on this git ref gives its image.
+fn tags(git_ref: &str, version: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = format!(
+        "docker() {{ [ \"$1 $2 $3 $4\" = 'buildx imagetools create --tag' ] && echo \"$5\"; }}; {}",
+        script("image.yaml", "build", "Tag")
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &docker]);
+    bash.env("GITHUB_REF", git_ref)
+        .env("GITHUB_SHA", "0123456789abcdef")
+        .env("GITHUB_OUTPUT", folder.path().join("output"));
+    let said = output(bash.env("NAME", "image").env("DIGEST", "sha256:1").env("VERSION", version)).unwrap();
+    let today = output(Command::new("date").args(["-u", "+%Y%m%d"])).unwrap();
+    said.lines().map(|line| line.trim_start_matches("image:").replace(today.trim(), "DAY")).collect()
+}
+
+#[test]
+fn only_the_main_branch_moves_latest_and_only_a_release_gives_its_version() {
+    let commit = "sha-0123456789ab";
+    assert_eq!(tags("refs/heads/main", ""), [commit, "DAY", "latest"]);
+    assert_eq!(tags("refs/heads/mine", ""), [commit]);
+    assert_eq!(tags("refs/tags/main", ""), [commit]);
+    assert_eq!(tags("refs/tags/1.2.3", "1.2.3"), [commit, "1.2.3"]);
+    assert_eq!(tags("refs/heads/main", "1.2.3-dev"), [commit, "1.2.3-dev"]);
+}
+
+/// A release's first job refuses, and all others wait for it.
+#[test]
+fn nothing_is_built_for_a_version_that_may_not_be_published() {
+    let checked = script("release.yaml", "version", "Must not be published, and a release must be its tag's");
+    for published in ["kata-lifecycle-manager-charts/kata-lifecycle-manager", "lifecycle-manager-utils"] {
+        assert!(checked.contains(&format!("/{published}\"")), "{published} isn't looked for: {checked}");
+    }
+    let release = &workflows()["release.yaml"].1;
+    for (job, described) in jobs(release).filter(|(job, _)| *job != "version") {
+        let mut needed = described;
+        while needed["needs"] != *"version" {
+            let next = needed["needs"].as_str().unwrap_or_else(|| panic!("{job} doesn't wait for `version`"));
+            needed = &release["jobs"][next];
+        }
+    }
+}
+
+#[test]
+fn kinds_nodes_have_the_names_that_the_suites_use() {
+    let text = fs::read_to_string(workspace().join(".github/kind.yaml")).unwrap();
+    let kind: Value = serde_yaml::from_str(&text).unwrap();
+    let name = |node: &Value| {
+        let patch: Value = serde_yaml::from_str(node["kubeadmConfigPatches"][0].as_str().unwrap()).unwrap();
+        let expected = if node["role"] == *"control-plane" { "InitConfiguration" } else { "JoinConfiguration" };
+        assert_eq!(patch["kind"], *expected, "kubeadm reads a name from there");
+        patch["nodeRegistration"]["name"].as_str().unwrap().to_owned()
+    };
+    let mut names: Vec<String> = kind["nodes"].as_sequence().unwrap().iter().map(name).collect();
+    names.sort();
+    assert_eq!(names, klm_bed::Options::default().node_names());
 }
 
 /// A suite that no combination runs would be green for ever.

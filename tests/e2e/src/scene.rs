@@ -22,6 +22,8 @@ impl Scene {
     /// The cluster that `cargo xtask test` named to us.
     pub async fn open() -> Result<Self> {
         let cluster = Cluster::from_env()?;
+        // Also when the suite was started by hand: nearly every test begins with taking away what it finds.
+        cluster.may_be_wiped().await?;
         let client = cluster.client().await?;
         Ok(Self { cluster, client })
     }

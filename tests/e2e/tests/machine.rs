@@ -5,10 +5,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use klm_bed::Leftovers;
 use klm_bed::process::output;
 use klm_bed::run::Run;
+use klm_bed::wait::{Seen, Wait};
 
 fn xtask() -> Command {
     Command::new(PathBuf::from(std::env::var_os("KLM_XTASK").unwrap()))
@@ -103,6 +105,32 @@ fn a_cluster_that_runs_is_not_started_again_and_not_ended_under_another_name() {
     cluster(&["down", "--name", "t"]);
     cluster(&["shell", "--name", run.name(), "kubectl", "get", "--raw", "/readyz"]);
     cluster(&["down", "--name", run.name()]);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test cluster"]
+fn what_ends_with_us_does_so_with_all_that_it_has_started() {
+    let time = format!("600.{}", std::process::id());
+    let sleeping = || klm_bed::run::pids().filter(|pid| words(*pid).last() == Some(&time)).count();
+    let ends_with_us = klm_bed::process::shown(&klm_bed::tree::ends_with_us());
+    let mut parent =
+        Command::new("sh").args(["-c", &format!("{ends_with_us} sh -c 'sleep {time} & wait' & wait")]).spawn().unwrap();
+    let wait = |what: &str, count: usize| {
+        Wait::new(what, Duration::from_secs(20)).until_blocking(|| {
+            let now = sleeping();
+            Ok(if now == count { Seen::Done(()) } else { Seen::NotYet(format!("{now} sleep")) })
+        })
+    };
+    wait("it to start", 1).unwrap();
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    wait("it to end", 0).unwrap();
+}
+
+fn words(pid: i32) -> Vec<String> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
 #[test]

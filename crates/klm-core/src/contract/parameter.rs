@@ -110,7 +110,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "defaults.helmTimeout",
         "75m",
         Kind::Duration,
-        "Time that one helm call may take; in job mode it covers a whole wave",
+        "Time that one helm call may take; in job mode it waits for a wave no longer than `install-timeout`, or `rollback-timeout` on the way back",
     ),
     p(
         "drain-scope",

@@ -6,30 +6,27 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use klm_bed::run::Run;
+use klm_bed::run::{Run, Started};
+use klm_bed::turn::{OWNER_VARIABLE, Turn};
 use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
 
 use super::suite::{self, Suite, listen};
 use super::tally::Tally;
-use super::{Test, own_program};
+use super::{Test, elsewhere, own_program};
 use crate::cluster::{in_ci, say};
-use crate::furnish::furnish;
 
 /// The variable with the path of this program, for suites that start clusters themselves.
 const XTASK_VARIABLE: &str = "KLM_XTASK";
 
 /// Runs every suite that the filter allows.
 pub fn run(test: &Test) -> Result<Tally> {
-    if test.kubeconfig.is_none() {
-        preflight::check(test.install || in_ci(), &say)?;
-        parts::build(&say)?;
-    }
-    let (suites, only) = chosen(test, suite::all()?)?;
     if let Some(kubeconfig) = &test.kubeconfig {
-        let cluster = Cluster::existing(kubeconfig, test.registry.clone());
-        furnish(&cluster)?;
-        return Ok(suites.iter().map(|suite| run_program(suite, &cluster, only.as_deref()).of(&suite.name)).sum());
+        return elsewhere::run(test, kubeconfig);
     }
+    preflight::check(test.install || in_ci(), &say)?;
+    parts::build(&say)?;
+    let (suites, only) = chosen(test, suite::all()?)?;
+    let _turn = Turn::take(&say)?;
     let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
     let queue = Mutex::new(VecDeque::from(suites));
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
@@ -48,7 +45,7 @@ pub fn run(test: &Test) -> Result<Tally> {
 }
 
 /// The suites to run, and which of their tests.
-fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<String>)> {
+pub fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<String>)> {
     let mut only = None;
     let names: Vec<_> = suites.iter().map(|suite| suite.name.clone()).collect();
     let left_out: Vec<_> = test.without.iter().filter(|name| !name.is_empty()).collect();
@@ -64,9 +61,6 @@ fn chosen(test: &Test, mut suites: Vec<Suite>) -> Result<(Vec<Suite>, Option<Str
             bail!("there is no suite `{name}`; there are {}", names.join(", "));
         }
         only = tests.map(str::to_owned);
-    }
-    if test.kubeconfig.is_some() {
-        suites.retain(|suite| !suite.needs.here);
     }
     if suites.is_empty() {
         bail!("no suite is left to run");
@@ -100,6 +94,8 @@ fn on_fresh_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Result<Ta
         simulated: suite.needs.simulated,
         requeue: Duration::from_secs_f64(suite.needs.requeue),
         full_crds: suite.needs.full_crds,
+        // One that is kept is a person's.
+        owner: if test.keep { None } else { Started::ours() },
     };
     let told = |line: &str| eprintln!("{}{line}", prefix(suite));
     let result = Cluster::up(&options, &told).map(|cluster| run_program(suite, &cluster, only));
@@ -115,7 +111,7 @@ fn on_fresh_cluster(suite: &Suite, test: &Test, only: Option<&str>) -> Result<Ta
     result
 }
 
-fn run_program(suite: &Suite, cluster: &Cluster, only: Option<&str>) -> Tally {
+pub fn run_program(suite: &Suite, cluster: &Cluster, only: Option<&str>) -> Tally {
     let mut command = if let Ok((run, _)) = cluster.bed() {
         // The whole program inside the cluster's network: every thread and child of it reaches the API server.
         let mut command = klm_bed::process::words(run.netns().enter_command());
@@ -144,6 +140,7 @@ fn arguments(command: &mut Command, only: Option<&str>) {
     command.args(["--ignored", "--test-threads=1"]).args(only);
     command.current_dir(paths::workspace().join("tests/e2e"));
     command.env(XTASK_VARIABLE, own_program());
+    command.envs(Started::ours().map(|own| (OWNER_VARIABLE, own.to_string())));
     // The claim and the values say what is wrong; the runtime's frames hide both.
     command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped());
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use klm_bed::cargo;
+use klm_bed::{cargo, tree};
 use serde_json::Value;
 
 use super::tally::Tally;
@@ -130,6 +130,10 @@ fn program(message: &Value) -> Option<(String, PathBuf)> {
 
 /// Runs a test program, passes its lines on, and counts its results. Ends it when it takes too long.
 pub fn listen(command: &mut Command, prefix: &str) -> Tally {
+    listen_for(DEADLINE, command, prefix)
+}
+
+fn listen_for(deadline: Duration, command: &mut Command, prefix: &str) -> Tally {
     let mut child = match command.stdin(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -155,7 +159,7 @@ pub fn listen(command: &mut Command, prefix: &str) -> Tally {
             }
             tally
         });
-        let ended = wait(&mut child);
+        let ended = wait(&mut child, deadline);
         reader.join().unwrap_or_default().ended(ended)
     })
 }
@@ -166,17 +170,17 @@ fn is_verdict(line: &str) -> bool {
 }
 
 /// How it didn't end well, if it didn't.
-fn wait(child: &mut Child) -> Result<(), String> {
+fn wait(child: &mut Child, deadline: Duration) -> Result<(), String> {
     let started = Instant::now();
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
             Ok(Some(status)) => return Err(format!("a test program ended with {status}")),
-            Ok(None) if started.elapsed() < DEADLINE => std::thread::sleep(Duration::from_millis(200)),
+            Ok(None) if started.elapsed() < deadline => std::thread::sleep(Duration::from_millis(200)),
             Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("ended after {} minutes: it hangs", DEADLINE.as_secs() / 60));
+                // With all that it has started: cargo's tests, the clusters of a suite.
+                tree::end(child);
+                return Err(format!("ended after {:.0} minutes: it hangs", deadline.as_secs_f32() / 60.0));
             }
             Err(error) => return Err(format!("cannot wait for the test program: {error}")),
         }
@@ -208,6 +212,19 @@ mod tests {
         for other in ["test result: ok. 2 passed; 0 failed", "running 2 tests", "the fake is ... ok"] {
             assert!(!is_verdict(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_ended_with_cargo_which_started_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let mut cargo = Command::new("sh");
+        // Both hold the pipe that is read to its end.
+        cargo.args(["-c", "sleep 600 & echo $! > $0; wait"]).arg(&file).stdout(Stdio::piped());
+        let tally = listen_for(Duration::from_secs(1), &mut cargo, "");
+        assert!(tally.named()[0].ends_with("it hangs"), "{tally:?}");
+        let test = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        assert_eq!(klm_bed::run::Started::of(test), None, "the test is still there");
     }
 
     #[test]

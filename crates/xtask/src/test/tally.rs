@@ -10,6 +10,8 @@ pub struct Tally {
     failed: usize,
     /// What failed, for the end of a log that nobody reads from its beginning.
     named: Vec<String>,
+    /// Suites that couldn't run on somebody else's cluster.
+    left_out: Vec<String>,
 }
 
 impl Tally {
@@ -21,6 +23,11 @@ impl Tally {
     /// One thing that was checked, and didn't hold; or couldn't be checked.
     pub fn failure(what: impl Into<String>) -> Self {
         Self { failed: 1, named: vec![what.into()], ..Self::default() }
+    }
+
+    /// A suite that can't run on somebody else's cluster.
+    pub fn left_out(suite: &str) -> Self {
+        Self { left_out: vec![suite.to_owned()], ..Self::default() }
     }
 
     /// What failed.
@@ -42,7 +49,7 @@ impl Tally {
         let counts = line.strip_prefix("test result: ")?;
         let count =
             |word: &str| counts.split([';', '.']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok());
-        Some(Self { passed: count("passed")?, failed: count("failed")?, named: Vec::new() })
+        Some(Self { passed: count("passed")?, failed: count("failed")?, ..Self::default() })
     }
 
     /// Counts a program that ended badly although no test of it had failed: it crashed, was killed or didn't compile.
@@ -71,6 +78,7 @@ impl AddAssign for Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.named.extend(other.named);
+        self.left_out.extend(other.left_out);
     }
 }
 
@@ -85,7 +93,12 @@ impl std::iter::Sum for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if !self.left_out.is_empty() {
+            let (count, names) = (self.left_out.len(), self.left_out.join(", "));
+            write!(f, "; {count} suites need a cluster that is started here: {names}")?;
+        }
+        Ok(())
     }
 }
 
