@@ -10,7 +10,7 @@ use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
 use klm_core::release::{Release, Revision};
 use klm_core::settings::{Settings, text};
-use klm_core::standing::is_good;
+use klm_core::standing::{Purpose, is_good};
 use klm_core::values::Values;
 use klm_core::version::{self, reaches};
 use semver::Version;
@@ -162,7 +162,11 @@ fn previous(live: &Release) -> Option<String> {
 /// The user's values of the newest revision of that version, or those of today.
 async fn values_of(world: &World, live: &Release, version: &str) -> Result<Values, StepError> {
     let of_version = |revision: &&Revision| chart_version(&revision.chart) == version && is_good(revision);
-    let Some(revision) = live.history.iter().rev().find(of_version) else { return Ok(live.user.clone()) };
+    // One on the way back has no more than another one's values, with the wave's own among them.
+    let is_first_hand = |revision: &&Revision| Purpose::of(revision) != Some(Purpose::TakeBack);
+    let mut known = live.history.iter().rev().filter(of_version);
+    let newest = known.clone().next();
+    let Some(revision) = known.find(is_first_hand).or(newest) else { return Ok(live.user.clone()) };
     let release = ReleaseRef { name: live.name.clone(), namespace: live.namespace.clone() };
     let mut values = world.helm.user_values(&release, Some(revision.revision)).await?;
     // A revision that a wave made has the wave's nodes in it.
