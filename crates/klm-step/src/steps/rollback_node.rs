@@ -9,7 +9,7 @@ use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
 use klm_core::release::{Release, Revision};
 use klm_core::settings::{Settings, text};
-use klm_core::standing::is_good;
+use klm_core::standing::{Purpose, is_good};
 use klm_core::values::Values;
 use klm_core::version::{self, reaches};
 use semver::Version;
@@ -18,8 +18,7 @@ use crate::cli;
 use crate::engine::context::release_of;
 use crate::engine::{Aim, Run, chart_version};
 use crate::exit::StepError;
-use crate::front::users_values;
-use crate::front::values_before_change;
+use crate::front::{Live, users_values, values_before_change};
 use crate::origin_store::StoredOrigin;
 use crate::world::World;
 use crate::{lock, manifest, origin_store, plan_store};
@@ -54,8 +53,10 @@ struct Request<'a> {
 
 async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Request<'_>) -> Result<(), StepError> {
     let release = release_of(settings);
-    let live = world.helm.release(&release).await?;
-    let Some(live) = live else { return Err(no_release(&release).into()) };
+    // What a killed helm left pending has a wave's values, and no word of whose they are.
+    let Some(Live { base: live, .. }) = Live::read(world, &release).await? else {
+        return Err(no_release(&release).into());
+    };
     // A step that is started again goes on with what it had begun.
     let begun = Run::of_asked(world, id, settings).await?.filter(|run| run.inputs.run == *id);
     let mut run = if let Some(run) = begun {
@@ -168,7 +169,11 @@ async fn values_of(
     users: Values,
 ) -> Result<Values, StepError> {
     let of_version = |revision: &&Revision| chart_version(&revision.chart) == version && is_good(revision);
-    let Some(revision) = live.history.iter().rev().find(of_version) else { return Ok(users) };
+    // One on the way back has no more than another one's values, with the wave's own among them.
+    let is_first_hand = |revision: &&Revision| Purpose::of(revision) != Some(Purpose::TakeBack);
+    let mut known = live.history.iter().rev().filter(of_version);
+    let newest = known.clone().next();
+    let Some(revision) = known.find(is_first_hand).or(newest) else { return Ok(users) };
     let release = ReleaseRef { name: live.name.clone(), namespace: live.namespace.clone() };
     Ok(given_back(mode, &world.helm.user_values(&release, Some(revision.revision)).await?, &users))
 }

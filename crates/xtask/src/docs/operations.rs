@@ -92,6 +92,7 @@ fn every_reason_why_a_node_fails_is_explained() {
             Sayer::handing_on("Unmoved", 0),
             Sayer::handing_on("adopt", 1),
             Sayer::handing_on("take_back", 1),
+            Sayer::handing_on("settle", 1),
         ],
         None,
     );

@@ -33,8 +33,10 @@ sweeps! {
     a_killed_recover_in_job_mode_converges: 5;
     a_killed_rollback_node_converges: 6;
     a_killed_rollback_node_in_job_mode_converges: 7;
-    a_killed_wave_that_is_the_only_one_in_job_mode_converges: 8;
-    a_killed_step_of_two_waves_in_job_mode_converges: 9;
+    a_killed_rollback_node_further_back_converges: 8;
+    a_killed_rollback_node_further_back_in_job_mode_converges: 9;
+    a_killed_wave_that_is_the_only_one_in_job_mode_converges: 10;
+    a_killed_step_of_two_waves_in_job_mode_converges: 11;
 }
 
 #[tokio::test(start_paused = true)]

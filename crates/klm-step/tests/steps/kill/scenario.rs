@@ -23,6 +23,8 @@ pub struct Scenario {
     pub script: Script,
     pub fleet: fn() -> Fleet,
     pub from: &'static str,
+    /// Where a run went before the one to `to`: then `rollback-node` is asked for `from`, which isn't the last origin.
+    pub through: Option<&'static str>,
     pub to: &'static str,
     /// A node whose verification fails at the target.
     pub bad: Option<&'static str>,
@@ -30,6 +32,9 @@ pub struct Scenario {
 }
 
 pub const WORKERS: [&str; 3] = ["worker-1", "worker-2", "worker-3"];
+
+/// A version between those of the scenarios.
+const BETWEEN: &str = "3.33.0";
 
 /// The node that `rollback-node` takes back.
 pub const TAKEN_BACK: &str = "worker-2";
@@ -46,6 +51,7 @@ impl Scenario {
     }
 
     fn furnish(&self, bed: Bed) -> Bed {
+        bed.helm.set_versions(&["3.31.0", "3.32.0", BETWEEN, "4.0.0", "4.1.0"]);
         for node in WORKERS {
             bed.cluster.add(pod(&format!("app-{node}")).on(node).owned_by("ReplicaSet", "app"));
         }
@@ -83,6 +89,7 @@ const UP: Scenario = Scenario {
     script: Script::Rollout,
     fleet: daemonset,
     from: "3.31.0",
+    through: None,
     to: "4.0.0",
     bad: None,
     given: &[("batch-size", "2")],
@@ -95,7 +102,7 @@ const JOB_UP: Scenario = Scenario { name: "rollout, job mode", fleet: job, from:
 
 const JOB_DOWN: Scenario = Scenario { name: "rollback, job mode", fleet: job, from: "3.32.0", to: "4.0.0", ..DOWN };
 
-pub const ALL: [Scenario; 10] = [
+pub const ALL: [Scenario; 12] = [
     UP,
     DOWN,
     JOB_UP,
@@ -104,6 +111,20 @@ pub const ALL: [Scenario; 10] = [
     Scenario { name: "recover, job mode", script: Script::Recover, given: &[], ..JOB_UP },
     Scenario { name: "rollback-node, daemonset mode", script: Script::RollbackNode, ..UP },
     Scenario { name: "rollback-node, job mode", script: Script::RollbackNode, bad: None, ..JOB_DOWN },
+    Scenario {
+        name: "rollback-node further back, daemonset mode",
+        script: Script::RollbackNode,
+        from: "3.32.0",
+        through: Some(BETWEEN),
+        ..UP
+    },
+    Scenario {
+        name: "rollback-node further back, job mode",
+        script: Script::RollbackNode,
+        through: Some(BETWEEN),
+        bad: None,
+        ..JOB_DOWN
+    },
     Scenario { name: "one wave, job mode", given: &[("batch-size", "3")], ..JOB_UP },
     Scenario {
         name: "two waves in a step, job mode",

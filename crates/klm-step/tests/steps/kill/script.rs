@@ -46,15 +46,18 @@ impl Scenario {
         match self.script {
             Script::Rollout => {}
             Script::Recover => {
-                self.select(bed, &flow).await;
+                self.select(bed, &flow, self.to).await;
                 bed.item(&flow, 1).await.unwrap();
                 bed.step(&flow, &["apply-wave", "--item", "2"]).await.unwrap();
                 bed.end(&flow, "Failed");
             }
             Script::RollbackNode => {
-                self.select(bed, &flow).await;
-                let items = self.items(bed, &flow).await;
-                bed.rollout(&flow, items).await.unwrap();
+                for target in self.through.into_iter().chain([self.to]) {
+                    let flow = bed.flow(&format!("to-{target}"), &self.given());
+                    self.select(bed, &flow, target).await;
+                    let items = self.items(bed, &flow).await;
+                    bed.rollout(&flow, items).await.unwrap();
+                }
             }
         }
     }
@@ -65,7 +68,10 @@ impl Scenario {
         let short = match self.script {
             Script::Rollout => self.rollout(bed, kill, &flow).await,
             Script::Recover => self.one(bed, kill, &flow, "recover", &[]).await,
-            Script::RollbackNode => self.one(bed, kill, &flow, "rollback-node", &["--node-name", TAKEN_BACK]).await,
+            Script::RollbackNode => {
+                let [step, what @ ..] = &*self.rollback_node() else { unreachable!() };
+                self.one(bed, kill, &flow, step, what).await
+            }
         };
         short.or_else(|| kill.struck.get().map(|step| Killed { step, item: String::new(), flow }))
     }
@@ -148,14 +154,14 @@ impl Scenario {
             Next::NewRun => {
                 let again = bed.flow("again", &self.given());
                 bed.step(&again, &["check-prerequisites", "--target-version", self.to]).await.unwrap();
-                self.select(bed, &again).await;
+                self.select(bed, &again, self.to).await;
                 let items = self.items(bed, &again).await;
                 let outcome = bed.rollout(&again, items).await;
                 assert_eq!(outcome.is_err(), self.bad.is_some(), "{outcome:?}");
             }
             Next::Again => {
                 let again = bed.flow("again", &self.given());
-                match bed.step(&again, &["rollback-node", "--node-name", TAKEN_BACK]).await {
+                match bed.step(&again, &self.rollback_node()).await {
                     Ok(()) => {}
                     // The killed one had done it.
                     Err(StepError::Refused(why)) => assert!(why[0].what.contains("already"), "{why:?}"),
@@ -167,8 +173,13 @@ impl Scenario {
         }
     }
 
-    async fn select(&self, bed: &Bed, flow: &Flow) {
-        bed.step(flow, &["select-nodes", "--target-version", self.to]).await.unwrap();
+    async fn select(&self, bed: &Bed, flow: &Flow, target: &str) {
+        bed.step(flow, &["select-nodes", "--target-version", target]).await.unwrap();
+    }
+
+    fn rollback_node(&self) -> Vec<&'static str> {
+        let version = self.through.map(|_| ["--rollback-version", self.from]);
+        ["rollback-node", "--node-name", TAKEN_BACK].into_iter().chain(version.into_iter().flatten()).collect()
     }
 
     async fn items(&self, bed: &Bed, flow: &Flow) -> usize {
