@@ -8,7 +8,7 @@ use klm_e2e::fleet::{Fleet, Kata, Lifecycle, VerificationPod};
 use klm_e2e::show;
 use klm_standin::injection::Injection;
 use klm_standin::setup;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ALL: [&str; 3] = ["worker-1", "worker-2", "worker-3"];
 const GOOD: [&str; 5] = ["preparing", "cordoned", "upgrading", "verifying", "completed"];
@@ -259,7 +259,13 @@ async fn a_taint_that_would_keep_the_new_pod_away_is_found_before_anything_is_to
     assert_eq!(fleet.versions().await?, ["4.0.0"; 3]);
     assert_eq!(fleet.user_values()?["tolerations"][0]["key"], "gpu");
     assert_eq!(fleet.node("worker-2").await?.taints, ["gpu=yes:NoSchedule"]);
-    tolerated.history.check_waves(3)
+    tolerated.history.check_waves(3)?;
+
+    // The old version tolerates it no more than before: the taint is lifted until the node is back.
+    let back = fleet.enter("rollback-node", &["node-name=worker-2"]).await?.well()?;
+    assert_eq!(fleet.versions().await?, ["4.0.0", "3.31.0", "4.0.0"], "{}", back.log());
+    assert_eq!(fleet.user_values()?["tolerations"], Value::Null);
+    fleet.nothing_left(&before, &back).await
 }
 
 #[tokio::test]
