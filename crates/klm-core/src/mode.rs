@@ -99,23 +99,12 @@ mod tests {
 
     use super::*;
     use crate::contract::KATA_DEPLOY_CHART;
-    use crate::release::{Metadata, Status};
+    use crate::release::fixtures;
 
     fn release(version: &str, mode: Option<&str>) -> Release {
         Release {
-            name: "kata".into(),
-            namespace: "apps".into(),
-            metadata: Metadata {
-                chart: "kata-deploy".into(),
-                version: version.into(),
-                app_version: version.into(),
-                revision: 3,
-                status: Status::Deployed,
-                deployed_at: String::new(),
-            },
-            user: values::Values::new(),
             all: serde_json::from_value(mode.map_or(json!({}), |mode| json!({"deploymentMode": mode}))).unwrap(),
-            history: Vec::new(),
+            ..fixtures::at(version, 3)
         }
     }
 

@@ -169,6 +169,13 @@ impl Release {
     }
 }
 
+impl Revision {
+    /// Whether it is or was live.
+    pub const fn is_good(&self) -> bool {
+        matches!(self.status, Status::Deployed | Status::Superseded)
+    }
+}
+
 /// The newest revision that Helm calls deployed. Helm writes `superseded` on the old one before `deployed` on the new
 /// one, so a helm that was killed in between leaves none: then it is the newest that was.
 pub fn last_good(history: &[Revision]) -> Option<&Revision> {
@@ -183,6 +190,31 @@ pub fn image(all: &Values, chart_version: &str) -> Option<String> {
         return Some(reference.to_owned());
     }
     Some(format!("{reference}:{}", values::text(all, "image.tag").unwrap_or(chart_version)))
+}
+
+/// A release for tests to alter.
+#[cfg(test)]
+pub mod fixtures {
+    use super::{Metadata, Release, Status, Values};
+
+    /// Release `apps/kata` of a chart's version, deployed as this revision, without values or history.
+    pub fn at(version: &str, revision: u64) -> Release {
+        Release {
+            name: "kata".into(),
+            namespace: "apps".into(),
+            metadata: Metadata {
+                chart: "kata-deploy".into(),
+                version: version.into(),
+                app_version: version.into(),
+                revision,
+                status: Status::Deployed,
+                deployed_at: String::new(),
+            },
+            user: Values::new(),
+            all: Values::new(),
+            history: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub fn copy(values: &mut Values, from: &Values, key: &str) {
         }
         return;
     };
-    let inside = |values: &Values| values.get(first).and_then(Value::as_object).cloned().unwrap_or_default();
+    let inside = |values: &Values| map(values.get(first)).unwrap_or_default();
     let mut inner = inside(values);
     copy(&mut inner, &inside(from), rest);
     if inner.is_empty() && !from.contains_key(first) {

@@ -93,3 +93,16 @@ fn own_program() -> PathBuf {
     let name = own.to_string_lossy();
     name.strip_suffix(" (deleted)").map_or_else(|| own.clone(), |path| Path::new(path).to_owned())
 }
+
+#[cfg(test)]
+impl Test {
+    /// As a command line asks for it.
+    fn asked(arguments: &[&str]) -> Self {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            test: Test,
+        }
+        <Line as clap::Parser>::parse_from([&["test"], arguments].concat()).test
+    }
+}

@@ -7,7 +7,7 @@ use semver::Version;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::release::{Metadata, Release, Revision, Status};
+use crate::release::{Release, Revision, Status, fixtures};
 use crate::settings::{Given, Settings};
 use crate::values::Values;
 
@@ -27,16 +27,6 @@ fn at(version: &str, user: Value) -> Release {
     let user = map(user);
     crate::values::overlay(&mut all, &user);
     Release {
-        name: "kata".into(),
-        namespace: "apps".into(),
-        metadata: Metadata {
-            chart: "kata-deploy".into(),
-            version: version.into(),
-            app_version: version.into(),
-            revision: 4,
-            status: Status::Deployed,
-            deployed_at: String::new(),
-        },
         user,
         all,
         history: [(3, Status::Deployed), (4, Status::Deployed)]
@@ -48,6 +38,7 @@ fn at(version: &str, user: Value) -> Release {
                 updated: String::new(),
             })
             .into(),
+        ..fixtures::at(version, 4)
     }
 }
 

@@ -3,24 +3,10 @@ use serde_json::json;
 use super::*;
 use crate::name::NodeName;
 use crate::node::Readiness;
-use crate::release::Metadata;
+use crate::release::fixtures;
 
 fn release(version: &str, all: Value) -> Release {
-    Release {
-        name: "kata".into(),
-        namespace: "apps".into(),
-        metadata: Metadata {
-            chart: "kata-deploy".into(),
-            version: version.into(),
-            app_version: version.into(),
-            revision: 4,
-            status: Status::Deployed,
-            deployed_at: String::new(),
-        },
-        user: Values::new(),
-        all: serde_json::from_value(all).unwrap(),
-        history: Vec::new(),
-    }
+    Release { all: serde_json::from_value(all).unwrap(), ..fixtures::at(version, 4) }
 }
 
 fn node(name: &str, arch: &str) -> NodeFacts {

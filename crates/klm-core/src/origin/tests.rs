@@ -2,7 +2,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::release::{Metadata, Status};
+use crate::release::fixtures;
 
 #[rstest]
 #[case::never_had_them(
@@ -54,16 +54,7 @@ fn origin(values: &Value) -> Origin {
 }
 
 fn at_seven(user: &Value) -> Release {
-    let metadata = Metadata {
-        chart: "kata-deploy".into(),
-        version: "4.0.0".into(),
-        app_version: "4.0.0".into(),
-        revision: 7,
-        status: Status::Deployed,
-        deployed_at: String::new(),
-    };
-    let (name, namespace) = ("kata".into(), "apps".into());
-    Release { name, namespace, metadata, user: map(user), all: Values::new(), history: Vec::new() }
+    Release { user: map(user), ..fixtures::at("4.0.0", 7) }
 }
 
 #[rstest]

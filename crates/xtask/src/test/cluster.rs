@@ -163,21 +163,12 @@ fn keep_logs(suite: &Suite, run: &Run) {
 mod tests {
     use std::path::PathBuf;
 
-    use clap::Parser as _;
-
     use super::*;
 
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        test: Test,
-    }
-
     fn names(arguments: &[&str]) -> Result<Vec<String>> {
-        let line = Line::parse_from([&["test"], arguments].concat());
         let suite = |name: &str| Suite { name: name.into(), program: PathBuf::new(), needs: suite::Needs::default() };
         let all = ["chart", "daemonset", "drain", "job"].map(suite).into();
-        Ok(chosen(&line.test, all)?.0.into_iter().map(|suite| suite.name).collect())
+        Ok(chosen(&Test::asked(arguments), all)?.0.into_iter().map(|suite| suite.name).collect())
     }
 
     #[test]

@@ -59,19 +59,12 @@ fn possible(suites: Vec<Suite>) -> Result<(Vec<Suite>, Vec<Suite>)> {
 mod tests {
     use std::path::PathBuf;
 
-    use clap::Parser as _;
     use klm_bed::consent::{ASKED, MAY_BE_WIPED};
     use klm_testkit::FakeCluster;
     use serde_json::json;
 
     use super::super::suite::Needs;
     use super::*;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        test: Test,
-    }
 
     /// What `--kubeconfig` says of a cluster, and how often it was written to.
     fn asked(marked: bool, nodes: &[&str]) -> (String, String, u64) {
@@ -98,8 +91,8 @@ mod tests {
             });
         });
         let (address, file) = listens.recv().unwrap();
-        let line = Line::parse_from(["test", "cluster", "--kubeconfig", &file.display().to_string()]);
-        let refused = run(&line.test, &file).unwrap_err().to_string();
+        let test = Test::asked(&["cluster", "--kubeconfig", &file.display().to_string()]);
+        let refused = run(&test, &file).unwrap_err().to_string();
         (refused, address, fake.writes() - before)
     }
 
