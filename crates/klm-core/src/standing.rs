@@ -102,17 +102,12 @@ pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
 pub fn known_before(history: &[Revision], good: u64, origin: u64) -> Option<u64> {
     let is_ours = |revision: &Revision| Purpose::of(shown_by(revision, history)).is_some();
     let newest = history.iter().find(|revision| revision.revision == good)?;
-    if good <= origin || !is_good(newest) || is_ours(newest) {
+    if good <= origin || !newest.is_good() || is_ours(newest) {
         return None;
     }
     let since = history.iter().rev().filter(|revision| (origin..good).contains(&revision.revision));
-    let known = |revision: &&Revision| revision.revision == origin || (is_good(revision) && is_ours(revision));
+    let known = |revision: &&Revision| revision.revision == origin || (revision.is_good() && is_ours(revision));
     since.into_iter().find(known).map(|revision| revision.revision)
-}
-
-/// Whether the revision is or was live.
-pub const fn is_good(revision: &Revision) -> bool {
-    matches!(revision.status, Status::Deployed | Status::Superseded)
 }
 
 /// The revision whose content a revision has: `helm rollback` makes a new one, and takes no description for it.

@@ -6,14 +6,14 @@ use klm_core::helm_command;
 use klm_core::origin::{Origin, given_back};
 use klm_core::plan::Mode;
 use klm_core::release::{Revision, Status, last_good};
-use klm_core::standing::{Purpose, has_lent, is_good, unfinished};
+use klm_core::standing::{Purpose, has_lent, unfinished};
 use klm_core::values::{self, Values};
 use klm_core::version::label_value;
 use serde_json::Value;
 
 use super::context::Run;
 use super::restore::chart_version;
-use crate::cluster::Query;
+use crate::cluster::{LeanNode, Query};
 
 impl Run<'_> {
     /// Makes a good revision of what the nodes have, with the user's values, when helm didn't finish the last one of
@@ -26,10 +26,7 @@ impl Run<'_> {
         let lent = self.world.helm.user_values(&self.release, Some(failed.revision)).await?;
         let version = chart_version(&failed.chart);
         let reached = self.is_somewhere(version).await?;
-        let found = match self.found(&before, failed.revision).await? {
-            Some(found) => Some((chart_version(&found.chart), self.values_of(found, &before).await?)),
-            None => None,
-        };
+        let found = if reached { None } else { self.found(&before, failed.revision).await? };
         let Some((version, values)) = good((version, &lent), reached, found, &self.origin) else { return Ok(()) };
         let is_failed = history.last().is_some_and(|last| last.status == Status::Failed);
         if !is_failed && last_good(&history).is_some_and(|good| chart_version(&good.chart) == version) {
@@ -41,17 +38,18 @@ impl Run<'_> {
         Ok(self.make_revision(&helm_command::restore_values(&change, values)).await?)
     }
 
-    /// The revision that was good before: what the fleet runs, while the origin may be older than somebody's own upgrade,
-    /// or only the place where one node was to go. A wave's own counts where nodes have come from it and no wave of this
-    /// run made it.
-    async fn found<'b>(&self, history: &'b [Revision], failed: u64) -> anyhow::Result<Option<&'b Revision>> {
+    /// Chart version and values that were good before: what the fleet runs, while the origin may be older than somebody's
+    /// own upgrade, or only the place where one node was to go. A wave's own count where nodes have come from it and no
+    /// wave of this run made it.
+    async fn found<'b>(&self, history: &'b [Revision], failed: u64) -> anyhow::Result<Option<(&'b str, Values)>> {
         let range = self.origin.revision..failed;
-        let before = history.iter().rev().filter(|revision| range.contains(&revision.revision) && is_good(revision));
+        let before = history.iter().rev().filter(|revision| range.contains(&revision.revision) && revision.is_good());
         for revision in before {
+            let version = chart_version(&revision.chart);
             let is_settled = !has_lent(revision, history);
             let is_of_before = revision.revision <= self.base_revision;
-            if is_settled || (is_of_before && self.is_somewhere(chart_version(&revision.chart)).await?) {
-                return Ok(Some(revision));
+            if is_settled || (is_of_before && self.is_somewhere(version).await?) {
+                return Ok(Some((version, self.values_of(revision, history).await?)));
             }
         }
         Ok(None)
@@ -66,12 +64,12 @@ impl Run<'_> {
     /// Whether any node is verified at a version.
     async fn is_somewhere(&self, version: &str) -> anyhow::Result<bool> {
         let query = Query::labels(format!("{CURRENT_VERSION}={}", label_value(version)));
-        Ok(!self.world.cluster.nodes(&query).await?.is_empty())
+        Ok(!self.world.cluster.list(None, &query, |_: LeanNode| Some(())).await?.is_empty())
     }
 }
 
 /// Chart version and values of the good revision; nothing when the unfinished one isn't a wave's. `reached`: some node
-/// has the unfinished revision's version. `found`: the release as it was before.
+/// has the unfinished revision's version. `found`: the release as it was before, where none has.
 fn good<'a>(
     failed: (&'a str, &Values),
     reached: bool,

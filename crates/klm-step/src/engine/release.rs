@@ -43,13 +43,13 @@ impl Run<'_> {
                 Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
                 Standing::Uninstalled => return Ok(Err(self.uninstalled())),
             };
-            match self.judge(step).await? {
-                Ok(passing) => cause = passing,
-                Err(unmoved) => return Ok(Err(unmoved)),
+            if let Err(unmoved) = self.judge(step, &mut cause).await? {
+                return Ok(Err(unmoved));
             }
         }
-        let otherwise = || Unmoved(format!("release `{}` did not stay at the target", self.release_name()));
-        Ok(Err(cause.map_or_else(otherwise, Unmoved)))
+        Ok(Err(
+            cause.unwrap_or_else(|| Unmoved(format!("release `{}` did not stay at the target", self.release_name())))
+        ))
     }
 
     /// Brings the release back to where the run found it; `OnDelete` stays, or every verified node would be rolled too.
@@ -65,13 +65,13 @@ impl Run<'_> {
                 Standing::Pending { deployed } => self.put_right(deployed, &history).await,
                 Standing::Origin | Standing::Target | Standing::Failed => self.go_home(&history).await,
             };
-            match self.judge(step).await? {
-                Ok(passing) => cause = passing,
-                Err(unmoved) => return Ok(Err(unmoved)),
+            if let Err(unmoved) = self.judge(step, &mut cause).await? {
+                return Ok(Err(unmoved));
             }
         }
-        let otherwise = || Unmoved(format!("release `{}` did not stay at its origin", self.release_name()));
-        Ok(Err(cause.map_or_else(otherwise, Unmoved)))
+        Ok(Err(
+            cause.unwrap_or_else(|| Unmoved(format!("release `{}` did not stay at its origin", self.release_name())))
+        ))
     }
 
     /// What a killed helm left in the way, put right before a wave in job mode; also whether the release is still ours
@@ -86,13 +86,11 @@ impl Run<'_> {
                 Standing::Uninstalled => return Ok(Err(self.uninstalled())),
                 Standing::Origin | Standing::Target | Standing::Failed => return Ok(Ok(history)),
             };
-            match self.judge(step).await? {
-                Ok(passing) => cause = passing,
-                Err(unmoved) => return Ok(Err(unmoved)),
+            if let Err(unmoved) = self.judge(step, &mut cause).await? {
+                return Ok(Err(unmoved));
             }
         }
-        let otherwise = || Unmoved("a pending revision of the release can't be put right".to_owned());
-        Ok(Err(cause.map_or_else(otherwise, Unmoved)))
+        Ok(Err(cause.unwrap_or_else(|| Unmoved("a pending revision of the release can't be put right".to_owned()))))
     }
 
     /// The release's revisions, oldest first.
@@ -198,18 +196,24 @@ impl Run<'_> {
         Ok(self.make_revision(&helm_command::rollback(&change, deployed)).await?)
     }
 
-    /// Which failures of a move are worth another look, after a pause, and which are the release's last word. Returns the
-    /// cause of the former.
-    async fn judge(&self, step: Result<(), MoveError>) -> anyhow::Result<Result<Option<String>, Unmoved>> {
+    /// Which failures of a move are worth another look, after a pause, and which are the release's last word. `cause` is
+    /// what the last move failed by, if that may pass.
+    async fn judge(
+        &self,
+        step: Result<(), MoveError>,
+        cause: &mut Option<Unmoved>,
+    ) -> anyhow::Result<Result<(), Unmoved>> {
+        *cause = None;
         match step {
-            Ok(()) => Ok(Ok(None)),
+            Ok(()) => Ok(Ok(())),
             Err(MoveError::Unmoved(unmoved)) => Ok(Err(unmoved)),
             Err(MoveError::Other(error)) => Err(error),
             Err(MoveError::Helm(error)) if error.trouble == Trouble::Stopped => Err(StepError::Stopped.into()),
             Err(MoveError::Helm(error)) if error.may_pass() => {
                 tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
                 self.world.sleep(PAUSE).await?;
-                Ok(Ok(Some(error.to_string())))
+                *cause = Some(Unmoved(error.to_string()));
+                Ok(Ok(()))
             }
             Err(MoveError::Helm(error)) => Ok(Err(Unmoved(error.to_string()))),
         }

@@ -9,7 +9,7 @@ use klm_core::plan::Mode;
 use klm_core::refusal::Refusal;
 use klm_core::release::{Release, Revision};
 use klm_core::settings::{Settings, text};
-use klm_core::standing::{Purpose, is_good};
+use klm_core::standing::Purpose;
 use klm_core::values::Values;
 use klm_core::version::{self, reaches};
 use semver::Version;
@@ -155,7 +155,7 @@ async fn aimed<'a>(
 
 /// The version before, by Helm's history alone: the newest one that isn't the current one.
 fn previous(live: &Release) -> Option<String> {
-    let good = live.history.iter().rev().filter(|revision| is_good(revision));
+    let good = live.history.iter().rev().filter(|revision| revision.is_good());
     good.map(|revision| chart_version(&revision.chart)).find(|found| *found != live.metadata.version).map(str::to_owned)
 }
 
@@ -168,7 +168,7 @@ async fn values_of(
     mode: Mode,
     users: Values,
 ) -> Result<Values, StepError> {
-    let of_version = |revision: &&Revision| chart_version(&revision.chart) == version && is_good(revision);
+    let of_version = |revision: &&Revision| chart_version(&revision.chart) == version && revision.is_good();
     // One on the way back has no more than another one's values, with the wave's own among them.
     let is_first_hand = |revision: &&Revision| Purpose::of(revision) != Some(Purpose::TakeBack);
     let mut known = live.history.iter().rev().filter(of_version);
