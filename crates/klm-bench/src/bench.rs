@@ -1,6 +1,6 @@
 //! The whole benchmark: each fleet on a cluster of its own, one after the other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use klm_bed::netns::within;
 use klm_bed::run::Run as BedRun;
 use klm_bed::{Cluster, parts};
 
-use crate::record::{Machine, Record};
+use crate::record::{Machine, Record, Run};
 use crate::scenario::{self, Fleet, Measure};
 use crate::stage::{self, Stage};
 use crate::{alone, report, rollout};
@@ -56,6 +56,8 @@ pub fn run(options: &Options, say: &dyn Fn(&str)) -> Result<Record> {
             missing: fleets.iter().map(|fleet| fleet.measures.len()).sum(),
             machine: machine(requeue),
             start_up_ms: start_up(&programs)?,
+            // Was measured at another time anyway and stays.
+            whole: if options.quick { Vec::new() } else { before(&options.out) },
             ..Record::default()
         }
     };
@@ -68,6 +70,10 @@ pub fn run(options: &Options, say: &dyn Fn(&str)) -> Result<Record> {
     }
     say(&format!("all measured in {:.0} s", began.elapsed().as_secs_f32()));
     Ok(record)
+}
+
+fn before(out: &Path) -> Vec<Run> {
+    report::read(out).map(|record| record.whole).unwrap_or_default()
 }
 
 fn name(fleet: &Fleet) -> String {
