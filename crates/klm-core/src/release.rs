@@ -174,6 +174,11 @@ impl Revision {
     pub const fn is_good(&self) -> bool {
         matches!(self.status, Status::Deployed | Status::Superseded)
     }
+
+    /// The version in `kata-deploy-<version>`.
+    pub fn chart_version(&self) -> &str {
+        self.chart.strip_prefix("kata-deploy-").unwrap_or(&self.chart)
+    }
 }
 
 /// The newest revision that Helm calls deployed. Helm writes `superseded` on the old one before `deployed` on the new

@@ -12,7 +12,6 @@ use klm_core::version::label_value;
 use serde_json::Value;
 
 use super::context::Run;
-use super::restore::chart_version;
 use crate::cluster::{LeanNode, Query};
 
 impl Run<'_> {
@@ -22,20 +21,23 @@ impl Run<'_> {
         // Before a pending revision is unlocked: what is good then is the chart before it.
         let before = self.history().await?;
         let Some(failed) = unfinished(&before, self.base_revision) else { return Ok(()) };
-        let Ok(history) = self.release_is_free().await? else { return Ok(()) };
         let lent = self.world.helm.user_values(&self.release, Some(failed.revision)).await?;
-        let version = chart_version(&failed.chart);
+        let version = failed.chart_version();
         let reached = self.is_somewhere(version).await?;
         let found = if reached { None } else { self.found(&before, failed.revision).await? };
         let Some((version, values)) = good((version, &lent), reached, found, &self.origin) else { return Ok(()) };
-        let is_failed = history.last().is_some_and(|last| last.status == Status::Failed);
-        if !is_failed && last_good(&history).is_some_and(|good| chart_version(&good.chart) == version) {
-            return Ok(());
-        }
-        tracing::warn!(revision = failed.revision, %version, "helm didn't finish the release's last upgrade; making a good revision");
-        let chart = self.world.helm.chart(&self.settings.kata_deploy_chart, version).await?;
-        let change = self.change(chart, Purpose::Restore, "of job mode", history.len());
-        Ok(self.make_revision(&helm_command::restore_values(&change, values)).await?)
+        self.make_wanted(async || {
+            let Ok(history) = self.release_is_free().await? else { return Ok(None) };
+            let is_failed = history.last().is_some_and(|last| last.status == Status::Failed);
+            if !is_failed && last_good(&history).is_some_and(|good| good.chart_version() == version) {
+                return Ok(None);
+            }
+            tracing::warn!(revision = failed.revision, %version, "helm didn't finish the release's last upgrade; making a good revision");
+            let chart = self.world.helm.chart(&self.settings.kata_deploy_chart, version).await?;
+            let change = self.change(chart, Purpose::Restore, "of job mode", history.len());
+            Ok(Some(helm_command::restore_values(&change, values.clone())))
+        })
+        .await
     }
 
     /// Chart version and values that were good before: what the fleet runs, while the origin may be older than somebody's
@@ -45,7 +47,7 @@ impl Run<'_> {
         let range = self.origin.revision..failed;
         let before = history.iter().rev().filter(|revision| range.contains(&revision.revision) && revision.is_good());
         for revision in before {
-            let version = chart_version(&revision.chart);
+            let version = revision.chart_version();
             let is_settled = !has_lent(revision, history);
             let is_of_before = revision.revision <= self.base_revision;
             if is_settled || (is_of_before && self.is_somewhere(version).await?) {

@@ -11,7 +11,6 @@ use klm_core::version::marks_nodes;
 
 use super::context::{Aim, Run};
 use super::each::each;
-use super::restore::chart_version;
 use crate::cluster::{ApiError, NodePatch, Query};
 use crate::origin_store;
 
@@ -46,7 +45,7 @@ impl Run<'_> {
             return Ok(());
         }
         let history = self.history().await?;
-        let live = history.last().map(|revision| chart_version(&revision.chart).to_owned());
+        let live = history.last().map(|revision| revision.chart_version().to_owned());
         if live.is_none_or(|version| semver::Version::parse(&version).is_ok_and(|version| marks_nodes(&version))) {
             return Ok(());
         }

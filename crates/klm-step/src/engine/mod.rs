@@ -23,6 +23,5 @@ pub mod wave;
 
 pub use context::{Aim, Run};
 pub use release::Unmoved;
-pub use restore::chart_version;
 pub use take_back::TakenBack;
 pub use wave::Wave;

@@ -11,13 +11,13 @@ use klm_core::values::Values;
 use klm_core::version::has_job_mode;
 
 use super::context::{Aim, Run};
-use super::restore::chart_version;
 use crate::exit::StepError;
 use crate::helm::{HelmError, Trouble};
 use crate::origin_store;
 
 /// The release can't be moved; nothing on any node was changed by trying.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct Unmoved(pub String);
 
 /// Moves that follow on each other: put right, arm, upgrade, and a look at what came of it; with room for one repetition.
@@ -109,6 +109,23 @@ impl Run<'_> {
         self.world.helm.change(command, self.helm_timeout()).await
     }
 
+    /// Makes what `wanted` asks for, until it asks for nothing more. It looks each time, so a call that failed by something
+    /// that passes is made again.
+    pub(super) async fn make_wanted(
+        &self,
+        wanted: impl AsyncFn() -> anyhow::Result<Option<HelmCommand>>,
+    ) -> anyhow::Result<()> {
+        let mut cause = None;
+        for _ in 0..MOVES {
+            self.world.may_go_on()?;
+            let Some(command) = wanted().await? else { return Ok(()) };
+            let step = self.make_revision(&command).await.map_err(MoveError::from);
+            self.judge(step, &mut cause).await??;
+        }
+        let otherwise = || Unmoved(format!("release `{}` did not keep its values", self.release_name()));
+        Err(cause.unwrap_or_else(otherwise).into())
+    }
+
     /// The run's own values for an upgrade of the release as it is now.
     pub async fn set_values(&self) -> anyhow::Result<Values> {
         let set = &self.inputs.set_values;
@@ -150,7 +167,7 @@ impl Run<'_> {
     fn is_home(&self, history: &[Revision]) -> bool {
         let left = |revision| Purpose::of(revision) == Some(Purpose::Upgrade);
         let last = history.last().filter(|last| last.status == Status::Deployed);
-        last.is_some_and(|last| chart_version(&last.chart) == self.origin.chart_version && !left(last))
+        last.is_some_and(|last| last.chart_version() == self.origin.chart_version && !left(last))
     }
 
     async fn go_home(&self, history: &[Revision]) -> Result<(), MoveError> {

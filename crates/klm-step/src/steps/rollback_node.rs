@@ -16,7 +16,7 @@ use semver::Version;
 
 use crate::cli;
 use crate::engine::context::release_of;
-use crate::engine::{Aim, Run, chart_version};
+use crate::engine::{Aim, Run};
 use crate::exit::StepError;
 use crate::front::{Live, users_values, values_before_change};
 use crate::origin_store::StoredOrigin;
@@ -156,7 +156,7 @@ async fn aimed<'a>(
 /// The version before, by Helm's history alone: the newest one that isn't the current one.
 fn previous(live: &Release) -> Option<String> {
     let good = live.history.iter().rev().filter(|revision| revision.is_good());
-    good.map(|revision| chart_version(&revision.chart)).find(|found| *found != live.metadata.version).map(str::to_owned)
+    good.map(Revision::chart_version).find(|found| *found != live.metadata.version).map(str::to_owned)
 }
 
 /// The user's values of the newest revision of that version, or those of today. What a run lends is as it is today: the
@@ -168,7 +168,7 @@ async fn values_of(
     mode: Mode,
     users: Values,
 ) -> Result<Values, StepError> {
-    let of_version = |revision: &&Revision| chart_version(&revision.chart) == version && revision.is_good();
+    let of_version = |revision: &&Revision| revision.chart_version() == version && revision.is_good();
     // One on the way back has no more than another one's values, with the wave's own among them.
     let is_first_hand = |revision: &&Revision| Purpose::of(revision) != Some(Purpose::TakeBack);
     let mut known = live.history.iter().rev().filter(of_version);

@@ -27,6 +27,9 @@ const PASSING: [&str; 6] = [
     "UPGRADE FAILED: post-upgrade hooks failed: Post \"https://10.0.0.1/apis/batch/v1/jobs\": dial tcp: i/o timeout",
 ];
 
+/// When it may say so.
+const STAGES: [Stage; 3] = [Stage::Start, Stage::Stored, Stage::Applied];
+
 /// Calls that were meant.
 fn upgrades(bed: &Bed) -> usize {
     let rehearsed = |call: &&Vec<String>| call.iter().any(|arg| arg.starts_with("--dry-run"));
@@ -36,7 +39,7 @@ fn upgrades(bed: &Bed) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_wave_that_helm_could_not_begin_is_begun_again() {
     for said in PASSING {
-        for stage in [Stage::Start, Stage::Stored, Stage::Applied] {
+        for stage in STAGES {
             let bed = Bed::new(Fleet::new().version("3.32.0").job().values(json!({"job": {"parallelism": 9}})));
             let flow = bed.flow("up", &[("batch-size", "2")]);
             bed.plan(&flow, "4.0.0", &ALL).await;
@@ -140,4 +143,57 @@ async fn a_dispatcher_that_did_begin_has_the_word_and_not_its_helm() {
     assert_eq!(bed.revisions().last().unwrap(), "4.0.0 failed", "{:?}", bed.revisions());
     assert_eq!(upgrades(&bed), 1);
     assert_eq!(ALL.map(|node| bed.installs(node)), [2; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_helm_could_not_give_back_are_given_back_a_little_later() {
+    let pod = json!({"verification": {"pod": "kind: Pod"}});
+    let jobs = json!({"deploymentMode": "job", "job": {"parallelism": 9}});
+    for (fleet, key, wanted) in [
+        (Fleet::new().version("4.0.0").values(pod.clone()), "verification", &pod),
+        (Fleet::new().version("4.0.0").job().values(jobs.clone()), "job", &jobs),
+    ] {
+        for (said, stage) in PASSING.iter().flat_map(|said| STAGES.map(|stage| (said, stage))) {
+            let bed = Bed::new(fleet.clone());
+            let flow = bed.flow("up", &[("batch-size", "3")]);
+            bed.plan(&flow, "4.1.0", &ALL).await;
+            bed.item(&flow, 1).await.unwrap();
+            bed.helm.inject(HelmFault::fail("upgrade", said).at(stage).times(2));
+            let finished = bed.step(&flow, &["finish", "--workflow-status", "Succeeded"]).await;
+            finished.unwrap_or_else(|error| panic!("{said}, {stage:?}: {error}"));
+            let last = bed.helm.last(NAMESPACE, RELEASE);
+            assert_eq!(
+                (last.config.get(key), last.status.as_str()),
+                (wanted.get(key), "deployed"),
+                "{said}, {stage:?}"
+            );
+            assert_eq!(ALL.map(|node| bed.installs(node)), [2; 3], "{said}, {stage:?}");
+            bed.assert_tidy();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_helm_could_not_make_good_is_made_good_a_little_later() {
+    for (said, stage) in PASSING.iter().flat_map(|said| STAGES.map(|stage| (said, stage))) {
+        let bed = Bed::new(Fleet::new().version("3.32.0").job().values(json!({"job": {"parallelism": 9}})));
+        let flow = bed.flow("up", &[("batch-size", "3")]);
+        bed.plan(&flow, "4.0.0", &ALL).await;
+        // Helm loses sight of its hook, and its dispatcher goes on.
+        bed.cluster.inject(Fault::disconnect(Method::GET, "*/jobs").after(12).times(1));
+        bed.step(&flow, &["apply-wave", "--item", "1"]).await.unwrap();
+        assert_eq!(bed.revisions().last().unwrap(), "4.0.0 failed", "{:?}", bed.revisions());
+        bed.helm.inject(HelmFault::fail("upgrade", said).at(stage).times(2));
+        bed.step(&flow, &["verify", "--item", "1"]).await.unwrap();
+        let finished = bed.step(&flow, &["finish", "--workflow-status", "Succeeded"]).await;
+        finished.unwrap_or_else(|error| panic!("{said}, {stage:?}: {error}"));
+        let last = bed.helm.last(NAMESPACE, RELEASE);
+        assert_eq!((last.chart.as_str(), last.status.as_str()), ("4.0.0", "deployed"), "{said}, {stage:?}");
+        assert_eq!(
+            json!(last.config),
+            json!({"deploymentMode": "job", "job": {"parallelism": 9}}),
+            "{said}, {stage:?}"
+        );
+        bed.assert_tidy();
+    }
 }
