@@ -9,7 +9,7 @@ use klm_core::mode::{self, Detected};
 use klm_core::origin::{Origin, given_back};
 use klm_core::plan::{Mode, Plan};
 use klm_core::refusal::Refusal;
-use klm_core::release::{self, Release};
+use klm_core::release::{self, Release, Revision};
 use klm_core::selection::{Circumstances, Selection, select};
 use klm_core::settings::Settings;
 use klm_core::standing::has_lent;
@@ -139,6 +139,7 @@ pub fn origin_of(stored: Option<&Origin>, known: Option<&Values>, base: &Release
         && stored.target == target
         && stored.chart_version != target
         && base.metadata.version == target
+        && is_of(stored, base)
     {
         if let Some(known) = known {
             return stored.with_changes(known, base);
@@ -162,6 +163,14 @@ pub fn origin_of(stored: Option<&Origin>, known: Option<&Values>, base: &Release
         marked: Vec::new(),
         outdated: None,
     }
+}
+
+/// Whether the release is the one that the origin was recorded of: one that was uninstalled and installed anew under its
+/// name counts from 1 again, and has no such revision, or another chart's. Helm may have pruned the right one.
+fn is_of(stored: &Origin, base: &Release) -> bool {
+    let recorded = base.history.iter().find(|revision| revision.revision == stored.revision);
+    let is_it = |revision: &Revision| stored.outdated.is_some() || revision.chart_version() == stored.chart_version;
+    stored.revision <= base.metadata.revision && recorded.is_none_or(is_it)
 }
 
 /// The release's user values. Those that a run of ours lent and could not give back are the user's again.
@@ -200,7 +209,7 @@ pub fn plan_of(run: &RunId, request: &Request, outcome: &Outcome, origin: &Origi
 
 #[cfg(test)]
 mod tests {
-    use klm_core::release::{Metadata, Revision, Status};
+    use klm_core::release::{Metadata, Status};
     use serde_json::{Value, json};
 
     use super::*;
@@ -255,6 +264,29 @@ mod tests {
         let half_done = at("4.0.0", json!({}), json!({}), OURS);
         let kept = stored("4.0.0", json!({"a": 1}));
         assert_eq!(origin_of(Some(&kept), None, &half_done, &"4.0.0".parse().unwrap()), kept);
+    }
+
+    #[test]
+    fn a_release_that_was_installed_anew_has_an_origin_of_its_own() {
+        let target = "4.0.0".parse().unwrap();
+        let kept = stored("4.0.0", json!({"a": 1}));
+        let revision = |number: u64, version: &str| Revision {
+            revision: number,
+            status: Status::Superseded,
+            chart: format!("kata-deploy-{version}"),
+            description: "Install complete".into(),
+            updated: String::new(),
+        };
+        let origin_with = |others: &[Revision], last: u64| {
+            let mut release = at("4.0.0", json!({"b": 2}), json!({}), "Upgrade complete");
+            release.metadata.revision = last;
+            release.history = [others, &[revision(last, "4.0.0")]].concat();
+            origin_of(Some(&kept), None, &release, &target).chart_version
+        };
+        assert_eq!(origin_with(&[], 1), "4.0.0", "it has fewer revisions");
+        assert_eq!(origin_with(&[revision(3, "4.0.0")], 5), "4.0.0", "that revision is of another chart");
+        assert_eq!(origin_with(&[revision(3, "3.32.0")], 5), "3.32.0");
+        assert_eq!(origin_with(&[], 15), "3.32.0", "helm keeps the last ones only");
     }
 
     #[test]
