@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, Config, ResourceExt as _};
 
+use crate::process::quoted;
+
 /// Annotation of the namespace [`ASKED`]; `true` says that the suites may wipe the cluster.
 pub const MAY_BE_WIPED: &str = "katacontainers.io/kata-lifecycle-manager-may-be-wiped";
 
@@ -34,16 +36,6 @@ pub(crate) async fn given(config: Config, kubeconfig: &Path) -> Result<()> {
          --kubeconfig {} annotate namespace {ASKED} {MAY_BE_WIPED}=true",
         quoted(&kubeconfig.display().to_string())
     )
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:@%,".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]
@@ -95,11 +87,5 @@ mod tests {
         drop(server);
         let said = format!("{:#}", Cluster::existing(&file, None).may_be_wiped().await.unwrap_err());
         assert!(said.contains(&format!("cannot ask the cluster at {address}")), "{said}");
-    }
-
-    #[test]
-    fn a_path_is_quoted_when_a_shell_would_split_it() {
-        assert_eq!(quoted("/home/me/.kube/config"), "/home/me/.kube/config");
-        assert_eq!(quoted("/it's mine"), r"'/it'\''s mine'");
     }
 }

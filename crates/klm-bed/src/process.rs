@@ -48,6 +48,16 @@ pub fn run(command: &mut Command) -> Result<()> {
     output(command).map(|_| ())
 }
 
+/// A word as a person types it for a shell. A library would quote `--set x=y` as well.
+pub fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:@%,".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// A command made of words, for the common case in which all of them are known.
 pub fn words<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     let mut words = words.into_iter();
@@ -94,6 +104,13 @@ mod tests {
         let message = format!("{error:#}");
         assert!(message.contains("`ls /no-such-folder` failed"), "{message}");
         assert!(message.contains("No such file"), "{message}");
+    }
+
+    #[test]
+    fn a_word_is_quoted_when_a_shell_would_change_it() {
+        assert_eq!(quoted("/home/me/.kube/config"), "/home/me/.kube/config");
+        assert_eq!(quoted("/it's mine"), r"'/it'\''s mine'");
+        assert_eq!([quoted("x=a,b"), quoted("x={a,b}"), quoted("")], ["x=a,b", "'x={a,b}'", "''"]);
     }
 
     #[test]

@@ -188,13 +188,13 @@ fn typed(words: &[&str]) -> String {
     let mut line = String::new();
     let mut words = words.iter().peekable();
     while let Some(word) = words.next() {
-        let mut piece = quoted(word);
+        let mut piece = process::quoted(word);
         // A flag and its value stay together.
         if word.starts_with('-')
             && !word.contains('=')
             && let Some(value) = words.next_if(|next| !next.starts_with('-'))
         {
-            piece = format!("{piece} {}", quoted(value));
+            piece = format!("{piece} {}", process::quoted(value));
         }
         if !line.is_empty() && line.len() + piece.len() + 3 > COLUMNS {
             lines.push(format!("{line} \\"));
@@ -206,10 +206,6 @@ fn typed(words: &[&str]) -> String {
     }
     lines.push(line);
     lines.join("\n")
-}
-
-fn quoted(word: &str) -> String {
-    if word.chars().any(|letter| " \\{}$*'\"".contains(letter)) { format!("'{word}'") } else { word.to_owned() }
 }
 
 #[cfg(test)]
