@@ -101,7 +101,7 @@ async fn still_marked(fleet: &Fleet) -> Result<()> {
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn a_whole_fleet_in_one_wave_is_cordoned_and_its_dispatcher_still_runs() -> Result<()> {
     let fleet = Fleet::open().await?;
-    fleet.install(&Kata::job("3.32.0")).await?;
+    fleet.install(&Kata::job("3.32.0").set("verification.pod=kind: Pod")).await?;
     let before = fleet.before().await?;
     inject(&fleet, "worker-1", "4.0.0", Injection::Slow(Duration::from_secs(5))).await?;
     inject(&fleet, "worker-2", "4.0.0", Injection::CrashOnce).await?;
@@ -180,10 +180,7 @@ async fn a_step_that_is_killed_while_helm_waits_goes_on_where_it_was() -> Result
     inject(&fleet, "worker-1", "4.0.0", Injection::Slow(Duration::from_secs(4))).await?;
 
     let mut run = fleet.submit(&["-p", "target-version=4.0.0", "-p", "batch-size=2"]).await?;
-    run.until(&fleet, "helm to be at work", async || {
-        Ok(fleet.revisions()?.last().is_some_and(|last| last.status == "pending-upgrade"))
-    })
-    .await?;
+    run.until(&fleet, "helm to be at work", async || fleet.is_helm_at_work().await).await?;
     run.delete_running_pods(&fleet)?;
     let run = run.ended(&fleet).await?.well()?;
 

@@ -134,8 +134,12 @@ impl Fleet {
 fn without_ours(values: &Value) -> Value {
     let mut values = values.clone();
     if let Some(all) = values.as_object_mut() {
-        for ours in ["updateStrategy", "deploymentMode", "verification"] {
+        for ours in ["updateStrategy", "deploymentMode"] {
             all.remove(ours);
+        }
+        // The chart's own default.
+        if all.get("verification") == Some(&serde_json::json!({"pod": ""})) {
+            all.remove("verification");
         }
         // A list that was empty before is said to be empty afterwards.
         if all.get("job").is_some_and(|job| *job == serde_json::json!({"nodes": []}) || *job == serde_json::json!({})) {

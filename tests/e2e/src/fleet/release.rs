@@ -1,6 +1,8 @@
 //! What Helm says about a release.
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, ListParams};
 use serde_json::Value;
 
 use super::{Fleet, KUBE_SYSTEM, RELEASE};
@@ -40,6 +42,14 @@ impl Fleet {
                 })
             })
             .collect()
+    }
+
+    /// Whether a helm upgrades kata-deploy's release just now. Read from Helm's own records: to ask `helm` again and again
+    /// is much work.
+    pub async fn is_helm_at_work(&self) -> Result<bool> {
+        let records: Api<Secret> = Api::namespaced(self.client(), KUBE_SYSTEM);
+        let pending = ListParams::default().labels(&format!("owner=helm,name={RELEASE},status=pending-upgrade"));
+        Ok(!records.list_metadata(&pending).await?.items.is_empty())
     }
 
     /// The values that users gave kata-deploy's release.

@@ -101,10 +101,15 @@ impl Fleet {
 
 impl Run {
     /// Waits until the run has ended, well or not.
-    pub async fn ended(mut self, fleet: &Fleet) -> Result<Finished> {
+    pub async fn ended(self, fleet: &Fleet) -> Result<Finished> {
+        self.ended_within(DEADLINE, fleet).await
+    }
+
+    /// The same for a run that takes longer.
+    pub async fn ended_within(mut self, deadline: Duration, fleet: &Fleet) -> Result<Finished> {
         let name = self.name.clone();
         let workflows = fleet.scene.workflows(ARGO);
-        Wait::new(format!("the workflow {ARGO}/{name} to end"), DEADLINE)
+        Wait::new(format!("the workflow {ARGO}/{name} to end"), deadline)
             .every(Duration::from_millis(500))
             .until(async || {
                 self.read_pods(fleet).await?;

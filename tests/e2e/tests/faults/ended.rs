@@ -52,10 +52,7 @@ async fn a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_go
 async fn recover_puts_right_what_a_terminated_run_left() -> Result<()> {
     let (fleet, before) = slow_fleet(&Kata::job("3.32.0").set("job.parallelism=7"), "4.0.0").await?;
     let mut run = submit(&fleet, "4.0.0", &[PAIRS]).await?;
-    run.until(&fleet, "helm to wait for its dispatcher", async || {
-        Ok(fleet.revisions()?.last().is_some_and(|last| last.status == "pending-upgrade"))
-    })
-    .await?;
+    run.until(&fleet, "helm to wait for its dispatcher", async || fleet.is_helm_at_work().await).await?;
     fleet.scene.argo(&["terminate", "--namespace", "argo", &run.name])?;
     run.ended(&fleet).await?.badly()?;
 

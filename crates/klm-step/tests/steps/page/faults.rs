@@ -220,6 +220,16 @@ pub const UNIT: &[Fault] = &[
         "outage::a_wave_that_helm_can_never_begin_fails_with_the_last_cause",
     ),
     fault(
+        "helm can't give the user's values back for a moment at the end of a run",
+        "asked again; they are given back",
+        "outage::values_that_helm_could_not_give_back_are_given_back_a_little_later",
+    ),
+    fault(
+        "the same, after a dispatcher whose helm had failed before its end",
+        "asked again; the release is good, with the user's values",
+        "outage::a_release_that_helm_could_not_make_good_is_made_good_a_little_later",
+    ),
+    fault(
         "a run ends well, is rolled back, stopped or terminated, and kata-deploy's own verification was switched off for it",
         "the user's pod is in the release again, by the run or by what follows it",
         "lent::what_a_terminated_run_kept_is_given_back_by_whatever_follows",
@@ -281,6 +291,16 @@ pub const CLUSTER: &[Fault] = &[
     fault(
         "a rollback with a dispatcher that cleans up outside the wave",
         "Kata is taken off no node",
+        "rollback::from_4_1_on_taking_a_node_back_uninstalls_no_other",
+    ),
+    fault(
+        "somebody changes a value of the release after a run, then a node is taken back by hand",
+        "it goes back with the changed value",
+        "rollback::in_daemonset_mode_the_failed_node_goes_back_and_verified_ones_only_by_hand",
+    ),
+    fault(
+        "`argo terminate` of a `rollback-node` that goes to another version than runs do",
+        "`recover` takes the node to that version",
         "rollback::from_4_1_on_taking_a_node_back_uninstalls_no_other",
     ),
     fault(
@@ -357,6 +377,26 @@ pub const CLUSTER: &[Fault] = &[
         "the kubelet of a node is killed while it is verified",
         "waited for",
         "faults::in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "helm is killed in job mode while the dispatcher works",
+        "the step goes on where it was",
+        "faults::in_job_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "the node that runs the step loses power, job mode",
+        "the step is started again and goes on; Argo may have to be made to look ([operations](operations.md))",
+        "faults::in_job_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "the API server and the workflow controller are killed as helm begins a wave in job mode",
+        "the wave is begun; no node goes back",
+        "faults::in_job_mode_a_run_goes_on_whatever_is_killed_around_it",
+    ),
+    fault(
+        "a node in a wave falls silent while its Job runs, job mode",
+        "the others go back; that node stays cordoned until `recover` succeeds",
+        "faults::a_job_on_a_silent_node_does_not_keep_the_other_from_going_back",
     ),
     fault(
         "helm is killed in daemonset mode",
