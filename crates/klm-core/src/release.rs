@@ -181,6 +181,11 @@ impl Revision {
     }
 }
 
+/// The revision of this number, unless Helm has pruned it.
+pub fn numbered(history: &[Revision], number: u64) -> Option<&Revision> {
+    history.iter().find(|revision| revision.revision == number)
+}
+
 /// The newest revision that Helm calls deployed. Helm writes `superseded` on the old one before `deployed` on the new
 /// one, so a helm that was killed in between leaves none: then it is the newest that was.
 pub fn last_good(history: &[Revision]) -> Option<&Revision> {

@@ -1,7 +1,7 @@
 //! Where a release stands for a run, read from its history: found, moved by us, moved by somebody else, left half done.
 
 use crate::contract::CHART_NAME;
-use crate::release::{Revision, Status, last_good};
+use crate::release::{Revision, Status, last_good, numbered};
 
 /// What a run makes a revision for. The words begin the revision's description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
 /// nobody can tell what runs set from what people did.
 pub fn known_before(history: &[Revision], good: u64, origin: u64) -> Option<u64> {
     let is_ours = |revision: &Revision| Purpose::of(shown_by(revision, history)).is_some();
-    let newest = history.iter().find(|revision| revision.revision == good)?;
+    let newest = numbered(history, good)?;
     if good <= origin || !newest.is_good() || is_ours(newest) {
         return None;
     }
@@ -113,7 +113,7 @@ pub fn known_before(history: &[Revision], good: u64, origin: u64) -> Option<u64>
 /// The revision whose content a revision has: `helm rollback` makes a new one, and takes no description for it.
 fn shown_by<'a>(last: &'a Revision, history: &'a [Revision]) -> &'a Revision {
     let to: Option<u64> = last.description.strip_prefix("Rollback to ").and_then(|text| text.trim().parse().ok());
-    to.and_then(|to| history.iter().find(|revision| revision.revision == to)).unwrap_or(last)
+    to.and_then(|to| numbered(history, to)).unwrap_or(last)
 }
 
 /// The pending revision right before a revision.

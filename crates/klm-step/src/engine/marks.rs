@@ -7,6 +7,7 @@ use klm_core::contract::KATA_RUNTIME;
 use klm_core::name::NodeName;
 use klm_core::node::NodeFacts;
 use klm_core::proof::marker;
+use klm_core::release::Revision;
 use klm_core::version::marks_nodes;
 
 use super::context::{Aim, Run};
@@ -45,8 +46,8 @@ impl Run<'_> {
             return Ok(());
         }
         let history = self.history().await?;
-        let live = history.last().map(|revision| revision.chart_version().to_owned());
-        if live.is_none_or(|version| semver::Version::parse(&version).is_ok_and(|version| marks_nodes(&version))) {
+        let live = history.last().map(Revision::chart_version);
+        if live.is_none_or(|version| semver::Version::parse(version).is_ok_and(|version| marks_nodes(&version))) {
             return Ok(());
         }
         let label = marker(self.suffix());

@@ -168,7 +168,7 @@ pub fn origin_of(stored: Option<&Origin>, known: Option<&Values>, base: &Release
 /// Whether the release is the one that the origin was recorded of: one that was uninstalled and installed anew under its
 /// name counts from 1 again, and has no such revision, or another chart's. Helm may have pruned the right one.
 fn is_of(stored: &Origin, base: &Release) -> bool {
-    let recorded = base.history.iter().find(|revision| revision.revision == stored.revision);
+    let recorded = release::numbered(&base.history, stored.revision);
     let is_it = |revision: &Revision| stored.outdated.is_some() || revision.chart_version() == stored.chart_version;
     stored.revision <= base.metadata.revision && recorded.is_none_or(is_it)
 }
@@ -182,7 +182,7 @@ pub fn users_values(stored: Option<&Origin>, base: &Release) -> Values {
 }
 
 fn holds_lent(base: &Release) -> bool {
-    let revision = base.history.iter().find(|revision| revision.revision == base.metadata.revision);
+    let revision = release::numbered(&base.history, base.metadata.revision);
     revision.is_some_and(|revision| has_lent(revision, &base.history))
 }
 
@@ -218,14 +218,17 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn at(version: &str, user: Value, all: Value, description: &str) -> Release {
-        let revision = Revision {
-            revision: 7,
+    fn revision(revision: u64, version: &str, description: &str) -> Revision {
+        Revision {
+            revision,
             status: Status::Deployed,
             chart: format!("kata-deploy-{version}"),
             description: description.into(),
             updated: String::new(),
-        };
+        }
+    }
+
+    fn at(version: &str, user: Value, all: Value, description: &str) -> Release {
         Release {
             name: "kata".into(),
             namespace: "apps".into(),
@@ -239,7 +242,7 @@ mod tests {
             },
             user: map(user),
             all: map(all),
-            history: vec![revision],
+            history: vec![revision(7, version, description)],
         }
     }
 
@@ -270,13 +273,7 @@ mod tests {
     fn a_release_that_was_installed_anew_has_an_origin_of_its_own() {
         let target = "4.0.0".parse().unwrap();
         let kept = stored("4.0.0", json!({"a": 1}));
-        let revision = |number: u64, version: &str| Revision {
-            revision: number,
-            status: Status::Superseded,
-            chart: format!("kata-deploy-{version}"),
-            description: "Install complete".into(),
-            updated: String::new(),
-        };
+        let revision = |number: u64, version: &str| revision(number, version, "Install complete");
         let origin_with = |others: &[Revision], last: u64| {
             let mut release = at("4.0.0", json!({"b": 2}), json!({}), "Upgrade complete");
             release.metadata.revision = last;
