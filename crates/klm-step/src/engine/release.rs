@@ -1,6 +1,7 @@
 //! Moving the release in daemonset mode: armed once, upgraded once, taken back at most once; and putting right what a
 //! killed helm left. Each function looks first, so it can be asked again after a kill.
 
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
 use klm_core::gate;
@@ -14,6 +15,7 @@ use super::context::{Aim, Run};
 use crate::exit::StepError;
 use crate::helm::{HelmError, Trouble};
 use crate::origin_store;
+use crate::world::World;
 
 /// The release can't be moved; nothing on any node was changed by trying.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,65 +34,52 @@ pub(super) const PAUSE: Duration = Duration::from_secs(15);
 impl Run<'_> {
     /// Brings the release to the target, so that pods that are deleted come back as the new version.
     pub async fn release_to_target(&mut self) -> anyhow::Result<Result<(), Unmoved>> {
-        let mut cause = None;
-        for _ in 0..MOVES {
+        let otherwise = Unmoved(format!("release `{}` did not stay at the target", self.release_name()));
+        moves(self.world, otherwise, async || {
             self.world.may_go_on()?;
             let history = self.history().await?;
-            let step = match self.standing(&history) {
-                Standing::Target => return Ok(Ok(())),
-                Standing::Pending { deployed } => self.put_right(deployed, &history).await,
-                Standing::Origin | Standing::Failed => self.next_move(&history).await,
-                Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
-                Standing::Uninstalled => return Ok(Err(self.uninstalled())),
-            };
-            if let Err(unmoved) = self.judge(step, &mut cause).await? {
-                return Ok(Err(unmoved));
-            }
-        }
-        Ok(Err(
-            cause.unwrap_or_else(|| Unmoved(format!("release `{}` did not stay at the target", self.release_name())))
-        ))
+            Ok(match self.standing(&history) {
+                Standing::Target => Break(()),
+                Standing::Pending { deployed } => Continue(self.put_right(deployed, &history).await),
+                Standing::Origin | Standing::Failed => Continue(self.next_move(&history).await),
+                Standing::Moved { revision, description } => Continue(Err(self.moved(revision, &description))),
+                Standing::Uninstalled => Continue(Err(self.uninstalled())),
+            })
+        })
+        .await
     }
 
     /// Brings the release back to where the run found it; `OnDelete` stays, or every verified node would be rolled too.
     pub async fn release_to_origin(&mut self) -> anyhow::Result<Result<(), Unmoved>> {
-        let mut cause = None;
-        for _ in 0..MOVES {
+        let otherwise = Unmoved(format!("release `{}` did not stay at its origin", self.release_name()));
+        moves(self.world, otherwise, async || {
             self.world.may_go_on()?;
             let history = self.history().await?;
-            let step = match self.standing(&history) {
-                Standing::Uninstalled => return Ok(Err(self.uninstalled())),
-                Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
-                Standing::Origin if self.is_home(&history) => return Ok(Ok(())),
-                Standing::Pending { deployed } => self.put_right(deployed, &history).await,
-                Standing::Origin | Standing::Target | Standing::Failed => self.go_home(&history).await,
-            };
-            if let Err(unmoved) = self.judge(step, &mut cause).await? {
-                return Ok(Err(unmoved));
-            }
-        }
-        Ok(Err(
-            cause.unwrap_or_else(|| Unmoved(format!("release `{}` did not stay at its origin", self.release_name())))
-        ))
+            Ok(match self.standing(&history) {
+                Standing::Uninstalled => Continue(Err(self.uninstalled())),
+                Standing::Moved { revision, description } => Continue(Err(self.moved(revision, &description))),
+                Standing::Origin if self.is_home(&history) => Break(()),
+                Standing::Pending { deployed } => Continue(self.put_right(deployed, &history).await),
+                Standing::Origin | Standing::Target | Standing::Failed => Continue(self.go_home(&history).await),
+            })
+        })
+        .await
     }
 
     /// What a killed helm left in the way, put right before a wave in job mode; also whether the release is still ours
     /// to change. Returns the history.
     pub async fn release_is_free(&self) -> anyhow::Result<Result<Vec<Revision>, Unmoved>> {
-        let mut cause = None;
-        for _ in 0..MOVES {
+        let otherwise = Unmoved("a pending revision of the release can't be put right".to_owned());
+        moves(self.world, otherwise, async || {
             let history = self.history().await?;
-            let step = match self.standing(&history) {
-                Standing::Pending { deployed } => self.put_right(deployed, &history).await,
-                Standing::Moved { revision, description } => return Ok(Err(self.moved(revision, &description))),
-                Standing::Uninstalled => return Ok(Err(self.uninstalled())),
-                Standing::Origin | Standing::Target | Standing::Failed => return Ok(Ok(history)),
-            };
-            if let Err(unmoved) = self.judge(step, &mut cause).await? {
-                return Ok(Err(unmoved));
-            }
-        }
-        Ok(Err(cause.unwrap_or_else(|| Unmoved("a pending revision of the release can't be put right".to_owned()))))
+            Ok(match self.standing(&history) {
+                Standing::Pending { deployed } => Continue(self.put_right(deployed, &history).await),
+                Standing::Moved { revision, description } => Continue(Err(self.moved(revision, &description))),
+                Standing::Uninstalled => Continue(Err(self.uninstalled())),
+                Standing::Origin | Standing::Target | Standing::Failed => Break(history),
+            })
+        })
+        .await
     }
 
     /// The release's revisions, oldest first.
@@ -115,15 +104,15 @@ impl Run<'_> {
         &self,
         wanted: impl AsyncFn() -> anyhow::Result<Option<HelmCommand>>,
     ) -> anyhow::Result<()> {
-        let mut cause = None;
-        for _ in 0..MOVES {
+        let otherwise = Unmoved(format!("release `{}` did not keep its values", self.release_name()));
+        let made = moves(self.world, otherwise, async || {
             self.world.may_go_on()?;
-            let Some(command) = wanted().await? else { return Ok(()) };
-            let step = self.make_revision(&command).await.map_err(MoveError::from);
-            self.judge(step, &mut cause).await??;
-        }
-        let otherwise = || Unmoved(format!("release `{}` did not keep its values", self.release_name()));
-        Err(cause.unwrap_or_else(otherwise).into())
+            Ok(match wanted().await? {
+                None => Break(()),
+                Some(command) => Continue(self.make_revision(&command).await.map_err(MoveError::from)),
+            })
+        });
+        Ok(made.await??)
     }
 
     /// The run's own values for an upgrade of the release as it is now.
@@ -213,39 +202,45 @@ impl Run<'_> {
         Ok(self.make_revision(&helm_command::rollback(&change, deployed)).await?)
     }
 
-    /// Which failures of a move are worth another look, after a pause, and which are the release's last word. `cause` is
-    /// what the last move failed by, if that may pass.
-    async fn judge(
-        &self,
-        step: Result<(), MoveError>,
-        cause: &mut Option<Unmoved>,
-    ) -> anyhow::Result<Result<(), Unmoved>> {
-        *cause = None;
-        match step {
-            Ok(()) => Ok(Ok(())),
-            Err(MoveError::Unmoved(unmoved)) => Ok(Err(unmoved)),
-            Err(MoveError::Other(error)) => Err(error),
-            Err(MoveError::Helm(error)) if error.trouble == Trouble::Stopped => Err(StepError::Stopped.into()),
-            Err(MoveError::Helm(error)) if error.may_pass() => {
-                tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
-                self.world.sleep(PAUSE).await?;
-                *cause = Some(Unmoved(error.to_string()));
-                Ok(Ok(()))
-            }
-            Err(MoveError::Helm(error)) => Ok(Err(Unmoved(error.to_string()))),
-        }
-    }
-
-    fn moved(&self, revision: u64, description: &str) -> Unmoved {
-        Unmoved(format!(
+    fn moved(&self, revision: u64, description: &str) -> MoveError {
+        MoveError::Unmoved(Unmoved(format!(
             "somebody else made revision {revision} of release `{}` while this run went on: {description}",
             self.release_name()
-        ))
+        )))
     }
 
-    fn uninstalled(&self) -> Unmoved {
-        Unmoved(format!("release `{}` was uninstalled while this run went on", self.release_name()))
+    fn uninstalled(&self) -> MoveError {
+        MoveError::Unmoved(Unmoved(format!("release `{}` was uninstalled while this run went on", self.release_name())))
     }
+}
+
+/// Looks and moves, until a look finds nothing to move. A move that failed by something that passes is looked at again
+/// after a pause; any other failure is the release's last word. `otherwise`: why not, when the moves don't end.
+async fn moves<T>(
+    world: &World,
+    otherwise: Unmoved,
+    mut look: impl AsyncFnMut() -> anyhow::Result<ControlFlow<T, Result<(), MoveError>>>,
+) -> anyhow::Result<Result<T, Unmoved>> {
+    let mut cause = None;
+    for _ in 0..MOVES {
+        let moved = match look().await? {
+            Break(found) => return Ok(Ok(found)),
+            Continue(moved) => moved,
+        };
+        cause = match moved {
+            Ok(()) => None,
+            Err(MoveError::Unmoved(unmoved)) => return Ok(Err(unmoved)),
+            Err(MoveError::Other(error)) => return Err(error),
+            Err(MoveError::Helm(error)) if error.trouble == Trouble::Stopped => return Err(StepError::Stopped.into()),
+            Err(MoveError::Helm(error)) if error.may_pass() => {
+                tracing::warn!(%error, again_in = ?PAUSE, "helm call failed");
+                world.sleep(PAUSE).await?;
+                Some(Unmoved(error.to_string()))
+            }
+            Err(MoveError::Helm(error)) => return Ok(Err(Unmoved(error.to_string()))),
+        };
+    }
+    Ok(Err(cause.unwrap_or(otherwise)))
 }
 
 /// Why a move didn't happen.
