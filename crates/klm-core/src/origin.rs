@@ -56,12 +56,21 @@ pub struct Origin {
 /// What belongs to a version and not to its user: an image that somebody chose since is the target's.
 const OF_A_VERSION: [&str; 2] = ["image", "job.dispatcherImage"];
 
+/// What somebody changed in the release since the origin was recorded: its user values before and after.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// As the origin, or the last run since, left them.
+    pub before: Values,
+    /// As somebody else left them.
+    pub after: Values,
+}
+
 impl Origin {
-    /// The same way back with what somebody changed in the release since: `known` are the values before that change.
+    /// The same way back with what somebody changed in the release since.
     #[must_use]
-    pub fn with_changes(&self, known: &Values, base: &Release) -> Self {
+    pub fn with(&self, change: &Change, base: &Release) -> Self {
         let mut values = self.values.clone();
-        values::carry(&mut values, known, &base.user);
+        values::carry(&mut values, &change.before, &change.after);
         for key in OF_A_VERSION {
             values::copy(&mut values, &self.values, key);
         }

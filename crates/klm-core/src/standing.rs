@@ -96,18 +96,23 @@ pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
     matches!(Purpose::of(shown_by(revision, history)), Some(Purpose::Upgrade | Purpose::TakeBack))
 }
 
-/// The last revision that an origin knows of, when somebody else has made the good one since: what changed between the two
-/// is theirs. `origin` is the revision that the origin was recorded at. Nothing when Helm has forgotten it as well: then
-/// nobody can tell what runs set from what people did.
-pub fn known_before(history: &[Revision], good: u64, origin: u64) -> Option<u64> {
+/// The numbers of two revisions, when somebody else has changed the release at `target` since an origin was recorded: the
+/// last one that the origin knows of, and theirs. What differs between the two is theirs, also after nodes were taken back
+/// from there. `origin` is the revision that the origin was recorded at. Nothing when Helm has forgotten either: then nobody
+/// can tell what runs set from what people did.
+pub fn changed_since(history: &[Revision], target: &str, origin: u64) -> Option<(u64, u64)> {
     let is_ours = |revision: &Revision| Purpose::of(shown_by(revision, history)).is_some();
-    let newest = numbered(history, good)?;
-    if good <= origin || !newest.is_good() || is_ours(newest) {
+    let is_a_way_back = |revision: &Revision| {
+        let purpose = Purpose::of(revision);
+        purpose.is_some_and(|purpose| purpose != Purpose::Upgrade) || unlocked_by(revision, history).is_some()
+    };
+    let mut since = history.iter().rev().filter(|revision| revision.revision >= origin);
+    let theirs = since.by_ref().find(|revision| revision.is_good() && !is_a_way_back(revision))?;
+    if theirs.revision == origin || theirs.chart_version() != target || is_ours(theirs) {
         return None;
     }
-    let since = history.iter().rev().filter(|revision| (origin..good).contains(&revision.revision));
     let known = |revision: &&Revision| revision.revision == origin || (revision.is_good() && is_ours(revision));
-    since.into_iter().find(known).map(|revision| revision.revision)
+    Some((since.find(known)?.revision, theirs.revision))
 }
 
 /// The revision whose content a revision has: `helm rollback` makes a new one, and takes no description for it.
@@ -256,19 +261,29 @@ mod tests {
         let theirs = |number| revision(number, Status::Superseded, "Upgrade complete");
         let failed = |number| revision(number, Status::Failed, "Upgrade \"x\" failed: y");
         let back = |number, to: u64| revision(number, Status::Deployed, &format!("Rollback to {to}"));
+        let pending = |number| revision(number, Status::PendingUpgrade, "");
+        let elsewhere = |revision| Revision { chart: "kata-deploy-3.29.0".to_owned(), ..revision };
+        let taken_back = |number| elsewhere(ours(number, Purpose::TakeBack));
+        let run = || vec![theirs(3), ours(5, Purpose::Upgrade)];
         let cases = [
-            (vec![theirs(3), ours(4, Purpose::Arm), ours(5, Purpose::Upgrade)], None, "nobody did anything"),
-            (vec![theirs(3), ours(5, Purpose::Upgrade), theirs(6)], Some(5), "after the run"),
-            (vec![theirs(3), ours(5, Purpose::Upgrade), failed(6), theirs(7), theirs(8)], Some(5), "twice"),
-            (vec![theirs(3), theirs(4)], Some(3), "the run did nothing"),
-            (vec![theirs(3), ours(5, Purpose::Upgrade), back(6, 5)], None, "back to what the run did"),
-            (vec![theirs(8), theirs(9)], None, "all that the origin knew is forgotten"),
-            (vec![theirs(3)], None, "the origin itself"),
+            (vec![], None, "nobody did anything"),
+            (vec![theirs(6)], Some((5, 6)), "after the run"),
+            (vec![failed(6), theirs(7), theirs(8)], Some((5, 8)), "twice"),
+            (vec![back(6, 5)], None, "back to what the run did"),
+            (vec![theirs(6), taken_back(7)], Some((5, 6)), "and then a node went elsewhere"),
+            (vec![theirs(6), taken_back(7), failed(8), taken_back(9)], Some((5, 6)), "and so did another"),
+            (vec![theirs(6), ours(7, Purpose::Arm), pending(8), back(9, 7)], Some((5, 6)), "and helm was killed at it"),
+            (vec![taken_back(6)], None, "a node went elsewhere, and nobody did anything"),
+            (vec![theirs(6), back(7, 5)], None, "and somebody took it back"),
+            (vec![theirs(6), ours(7, Purpose::Upgrade)], None, "and the next run has it"),
+            (vec![theirs(6), elsewhere(theirs(7))], None, "and left the target"),
         ];
-        for (history, expected, what) in cases {
-            let good = history.last().map_or(0, |last| last.revision);
-            assert_eq!(known_before(&history, good, 3), expected, "{what}");
+        for (after, expected, what) in cases {
+            assert_eq!(changed_since(&[run(), after].concat(), "4.1.0", 3), expected, "{what}");
         }
+        assert_eq!(changed_since(&[theirs(3), theirs(4)], "4.1.0", 3), Some((3, 4)), "the run did nothing");
+        assert_eq!(changed_since(&[theirs(8), theirs(9)], "4.1.0", 3), None, "all that the origin knew is forgotten");
+        assert_eq!(changed_since(&[theirs(3)], "4.1.0", 3), None, "the origin itself");
     }
 
     #[test]

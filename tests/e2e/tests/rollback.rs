@@ -49,17 +49,18 @@ async fn in_daemonset_mode_the_failed_node_goes_back_and_verified_ones_only_by_h
     // What somebody changes meanwhile goes back too.
     fleet.helm_kata("upgrade", &Kata::daemonset("4.0.0").set("debug=false").set("updateStrategy.type=OnDelete"))?;
     let before = fleet.before().await?;
-    let recorded = fleet.enter("rollback-node", &["node-name=worker-3"]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["4.0.0", "4.0.0", "3.31.0"], "{}", recorded.log());
-    assert_eq!(fleet.user_values()?["debug"], false, "{}", recorded.log());
-    fleet.nothing_left(&before, &recorded).await?;
-
     let asked = fleet.enter("rollback-node", &["node-name=worker-2", "rollback-version=3.29.0"]).await?.well()?;
-    assert_eq!(fleet.versions().await?, ["4.0.0", "3.29.0", "3.31.0"], "{}", asked.log());
+    assert_eq!(fleet.versions().await?, ["4.0.0", "3.29.0", "4.0.0"], "{}", asked.log());
+    assert_eq!(fleet.installs().await?, [2, 5, 2]);
+    fleet.nothing_left(&before, &asked).await?;
+
+    let recorded = fleet.enter("rollback-node", &["node-name=worker-3"]).await?.well()?;
+    assert_eq!(fleet.versions().await?, ["4.0.0", "3.29.0", "3.31.0"], "{}", recorded.log());
+    assert_eq!(fleet.user_values()?["debug"], false, "{}", recorded.log());
     assert_eq!(fleet.node("worker-2").await?.version(), "3.29.0");
     assert_eq!(fleet.installs().await?, [2, 5, 3]);
     assert_eq!(fleet.statuses().await?, ["completed", "rolled-back", "rolled-back"]);
-    fleet.nothing_left(&before, &asked).await?;
+    fleet.nothing_left(&before, &recorded).await?;
 
     let nothing = fleet.enter("rollback-node", &["node-name=worker-9"]).await?.badly()?;
     assert!(nothing.messages().join("\n").contains("there is no node `worker-9`"), "{:?}", nothing.messages());

@@ -83,10 +83,12 @@ fn the_way_back_takes_along_what_somebody_changed(
     #[case] wanted: Value,
 ) {
     let stored = origin(&stored);
-    let found = stored.with_changes(&map(&known), &at_seven(&now));
+    let change = Change { before: map(&known), after: map(&now) };
+    let found = stored.with(&change, &at_seven(&now));
     assert_eq!(Value::Object(found.values.clone()), wanted);
     assert_eq!((found.revision, found.outdated.as_ref()), (7, Some(&stored.values)));
-    let again = found.with_changes(&map(&now), &at_seven(&json!({"debug": 3})));
+    let later = Change { before: map(&now), after: map(&json!({"debug": 3})) };
+    let again = found.with(&later, &at_seven(&json!({"debug": 3})));
     assert_eq!(again.outdated, found.outdated, "what that chart is known to take");
     assert_eq!((found.chart_version, found.image, found.armed), (stored.chart_version, stored.image, stored.armed));
 }
@@ -94,5 +96,6 @@ fn the_way_back_takes_along_what_somebody_changed(
 #[test]
 fn a_change_of_nothing_leaves_the_way_back_as_it_was() {
     let stored = origin(&json!({"debug": true}));
-    assert_eq!(stored.with_changes(&map(&json!({"a": 1})), &at_seven(&json!({"a": 1}))), stored);
+    let nothing = Change { before: map(&json!({"a": 1})), after: map(&json!({"a": 1})) };
+    assert_eq!(stored.with(&nothing, &at_seven(&json!({"a": 1}))), stored);
 }

@@ -6,7 +6,7 @@ use klm_core::gate::{self, Found, Rollout};
 use klm_core::hazard::{self, Situation};
 use klm_core::journal::RunId;
 use klm_core::mode::{self, Detected};
-use klm_core::origin::{Origin, given_back};
+use klm_core::origin::{Change, Origin, given_back};
 use klm_core::plan::{Mode, Plan};
 use klm_core::refusal::Refusal;
 use klm_core::release::{self, Release, Revision};
@@ -53,7 +53,7 @@ pub fn judge(request: &Request, seen: &Seen) -> Outcome {
     outcome.refusals.extend(gate::target(target, mode));
     outcome.refusals.extend(gate::origin(base, mode));
     outcome.refusals.extend(gate::values(base, set, target, mode));
-    let origin = origin_of(seen.stored.as_ref().map(|stored| &stored.origin), seen.known.as_ref(), base, target);
+    let origin = origin_of(seen.stored.as_ref().map(|stored| &stored.origin), seen.change.as_ref(), base, target);
     outcome.selection = select(&seen.nodes, &request.choice, &circumstances(request, seen, base, mode, &origin));
     let chosen = &outcome.selection.nodes;
     let mut values = base.all.clone();
@@ -131,9 +131,9 @@ fn circumstances<'a>(
 }
 
 /// What a rollback goes back to. A release that is at the target already was brought there by an earlier run to the
-/// same target, if there was one: that run's origin stays, or the half-done target would be taken for it. `known` are the
-/// values before somebody else's last change, if there was one since.
-pub fn origin_of(stored: Option<&Origin>, known: Option<&Values>, base: &Release, target: &Version) -> Origin {
+/// same target, if there was one: that run's origin stays, or the half-done target would be taken for it. `change` is
+/// what somebody else has changed since.
+pub fn origin_of(stored: Option<&Origin>, change: Option<&Change>, base: &Release, target: &Version) -> Origin {
     let target = target.to_string();
     if let Some(stored) = stored
         && stored.target == target
@@ -141,8 +141,8 @@ pub fn origin_of(stored: Option<&Origin>, known: Option<&Values>, base: &Release
         && base.metadata.version == target
         && is_of(stored, base)
     {
-        if let Some(known) = known {
-            return stored.with_changes(known, base);
+        if let Some(change) = change {
+            return stored.with(change, base);
         }
         let mut origin = stored.clone();
         if !holds_lent(base) {
@@ -167,7 +167,7 @@ pub fn origin_of(stored: Option<&Origin>, known: Option<&Values>, base: &Release
 
 /// Whether the release is the one that the origin was recorded of: one that was uninstalled and installed anew under its
 /// name counts from 1 again, and has no such revision, or another chart's. Helm may have pruned the right one.
-fn is_of(stored: &Origin, base: &Release) -> bool {
+pub fn is_of(stored: &Origin, base: &Release) -> bool {
     let recorded = release::numbered(&base.history, stored.revision);
     let is_it = |revision: &Revision| stored.outdated.is_some() || revision.chart_version() == stored.chart_version;
     stored.revision <= base.metadata.revision && recorded.is_none_or(is_it)
@@ -291,7 +291,8 @@ mod tests {
         let target = "4.0.0".parse().unwrap();
         let changed = at("4.0.0", json!({"a": 1, "b": 2}), json!({}), "Upgrade complete");
         let kept = stored("4.0.0", json!({"a": 1}));
-        let found = origin_of(Some(&kept), Some(&map(json!({"a": 1}))), &changed, &target);
+        let change = Change { before: map(json!({"a": 1})), after: changed.user.clone() };
+        let found = origin_of(Some(&kept), Some(&change), &changed, &target);
         assert_eq!((Value::Object(found.values.clone()), found.revision), (json!({"a": 1, "b": 2}), 7));
         assert_eq!((found.outdated.as_ref(), found.is_armed()), (Some(&kept.values), true));
         assert!(changed_since(&found).is_some_and(|said| said.contains("3.32.0")));

@@ -8,11 +8,10 @@ use klm_core::helm_command::ReleaseRef;
 use klm_core::journal::RunId;
 use klm_core::name::NodeName;
 use klm_core::node::NodeFacts;
-use klm_core::origin::Origin;
+use klm_core::origin::{Change, Origin};
 use klm_core::release::Release;
 use klm_core::settings::Settings;
-use klm_core::standing::known_before;
-use klm_core::values::Values;
+use klm_core::standing::changed_since;
 
 use super::installs::{self, Installs};
 use super::live::Live;
@@ -44,8 +43,8 @@ pub struct Seen {
     pub abandoned: bool,
     /// What an earlier run recorded.
     pub stored: Option<StoredOrigin>,
-    /// The release's user values before what somebody else has changed in them since.
-    pub known: Option<Values>,
+    /// What somebody else has changed in the release since.
+    pub change: Option<Change>,
     /// The node that we run on.
     pub host: Option<NodeName>,
 }
@@ -65,8 +64,8 @@ pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: O
     let held = lock::holder(cluster, &release, run).await.context("failed to look at the release's lock")?;
     let holder = lock::last_holder(cluster, &release).await.context("failed to look at the release's lock")?;
     let stored = origin_store::read(cluster, &release).await?;
-    let known = match (&stored, &live) {
-        (Some(stored), Some(live)) => values_before_change(world, &release, &stored.origin, &live.base).await?,
+    let change = match (&stored, &live) {
+        (Some(stored), Some(live)) => change_since(world, &release, &stored.origin, &live.base).await?,
         _ => None,
     };
     let classes = unless_forbidden(cluster.list(None, &Query::all(), class).await)?;
@@ -80,24 +79,27 @@ pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: O
         abandoned: held.is_none() && holder.is_some(),
         held,
         stored,
-        known,
+        change,
         host: NodeName::try_from(world.here.node.as_str()).ok(),
         live,
     })
 }
 
-/// The user values before what somebody else has changed in the release since the origin of this way was recorded.
-pub async fn values_before_change(
+/// What somebody else has changed in the release since the origin of this way was recorded.
+pub async fn change_since(
     world: &World,
     release: &ReleaseRef,
     origin: &Origin,
     base: &Release,
-) -> anyhow::Result<Option<Values>> {
-    if origin.target != base.metadata.version {
-        return Ok(None);
-    }
-    let Some(revision) = known_before(&base.history, base.metadata.revision, origin.revision) else { return Ok(None) };
-    Ok(Some(world.helm.user_values(release, Some(revision)).await?))
+) -> anyhow::Result<Option<Change>> {
+    let Some((before, after)) = changed_since(&base.history, &origin.target, origin.revision) else { return Ok(None) };
+    let before = world.helm.user_values(release, Some(before)).await?;
+    let after = if after == base.metadata.revision {
+        base.user.clone()
+    } else {
+        world.helm.user_values(release, Some(after)).await?
+    };
+    Ok(Some(Change { before, after }))
 }
 
 /// A class's name, and whether kata-deploy made it.

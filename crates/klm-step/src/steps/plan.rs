@@ -57,7 +57,7 @@ fn forecast(known: &Known, refusals: Vec<String>) -> Forecast {
     let base = seen.live.as_ref().map(|live| &live.base);
     let stored = seen.stored.as_ref().map(|stored| &stored.origin);
     let origin = base
-        .map_or_else(String::new, |base| origin_of(stored, seen.known.as_ref(), base, &request.target).chart_version);
+        .map_or_else(String::new, |base| origin_of(stored, seen.change.as_ref(), base, &request.target).chart_version);
     let waves = forecast::waves(&outcome.selection.nodes, settings.batch_size);
     Forecast {
         release: format!("{}/{}", release.namespace, release.name),

@@ -18,7 +18,7 @@ use crate::cli;
 use crate::engine::context::release_of;
 use crate::engine::{Aim, Run};
 use crate::exit::StepError;
-use crate::front::{Live, users_values, values_before_change};
+use crate::front::{Live, change_since, is_of, users_values};
 use crate::origin_store::StoredOrigin;
 use crate::world::World;
 use crate::{lock, manifest, origin_store, plan_store};
@@ -63,6 +63,7 @@ async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Req
         run
     } else {
         let stored = origin_store::read(&world.cluster, &release).await?;
+        let stored = stored.filter(|stored| is_of(&stored.origin, &live));
         aimed(world, id, settings, &live, stored, request).await?
     };
     let (node, version) = (request.node, run.origin.chart_version.clone());
@@ -118,8 +119,8 @@ async fn aimed<'a>(
     manifest::verification_pod_of(request.pod, settings, &id.namespace)?;
     let users = users_values(stored.as_ref().map(|stored| &stored.origin), live);
     let origin = match stored.map(|stored| stored.origin).filter(|origin| origin.chart_version == to) {
-        Some(origin) => match values_before_change(world, &release_of(settings), &origin, live).await? {
-            Some(known) => origin.with_changes(&known, live),
+        Some(origin) => match change_since(world, &release_of(settings), &origin, live).await? {
+            Some(change) => origin.with(&change, live),
             None => origin,
         },
         None => Origin {

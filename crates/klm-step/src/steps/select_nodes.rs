@@ -61,7 +61,7 @@ async fn plan(world: &World, request: &Request, run: &RunId, abandoned: bool) ->
         return Err(outcome.refusals.into());
     };
     let stored = seen.stored.as_ref().map(|stored| &stored.origin);
-    let origin = origin_of(stored, seen.known.as_ref(), &live.base, &request.target);
+    let origin = origin_of(stored, seen.change.as_ref(), &live.base, &request.target);
     let Some(plan) = plan_of(run, request, &outcome, &origin, &seen) else { return Err(outcome.refusals.into()) };
     for skipped in &outcome.selection.skipped {
         tracing::info!("left out: {skipped}");

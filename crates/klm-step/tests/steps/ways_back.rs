@@ -93,10 +93,36 @@ async fn a_rollback_that_is_asked_for_keeps_what_somebody_changed_since_the_run(
         let bed = Bed::new(fleet);
         whole_run(&bed, "first", "4.0.0").await;
         by_hand(&bed, "4.0.0", "--reset-then-reuse-values --set debug=true").await;
-        bed.step(&bed.flow("back", &[]), &["rollback-node", "--node-name", "worker-2"]).await.unwrap();
+        // Wherever other nodes went before.
+        let elsewhere = ["rollback-node", "--node-name", "worker-3", "--rollback-version", "4.1.0"];
+        for (name, asked, version) in [
+            ("elsewhere", &elsewhere[..], "4.1.0"),
+            ("back", &["rollback-node", "--node-name", "worker-2"], "3.32.0"),
+            ("too", &["rollback-node", "--node-name", "worker-1"], "3.32.0"),
+        ] {
+            bed.step(&bed.flow(name, &[]), asked).await.unwrap();
+            let (chart, values) = last(&bed);
+            assert_eq!((chart.as_str(), &values["debug"]), (version, &json!(true)), "{name}: {values}");
+        }
         assert_taken_back(&bed, "3.32.0");
-        let (chart, values) = last(&bed);
-        assert_eq!((chart.as_str(), &values["debug"]), ("3.32.0", &json!(true)), "{values}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_recorded_of_a_release_that_is_gone_is_no_way_back() {
+    for fleet in fleets("3.32.0") {
+        let bed = Bed::new(fleet);
+        whole_run(&bed, "first", "4.0.0").await;
+        for revision in 1..=bed.revisions().len() {
+            let name = format!("sh.helm.release.v1.{RELEASE}.v{revision}");
+            bed.cluster.remove("secrets", NAMESPACE, &name).unwrap();
+        }
+        by_hand(&bed, "4.0.0", "--install").await;
+        let before = last(&bed);
+        let outcome = bed.step(&bed.flow("back", &[]), &["rollback-node", "--node-name", "worker-2"]).await;
+        let Err(StepError::Refused(refusals)) = outcome else { panic!("{outcome:?}") };
+        assert!(format!("{refusals:?}").contains("isn't recorded"), "{refusals:?}");
+        assert_eq!(last(&bed), before);
     }
 }
 
