@@ -174,12 +174,13 @@ fn lacks_disk(folder: &Path, gib: u64) -> Option<Missing> {
     })
 }
 
-/// How many clusters of three nodes this machine has room for: memory, processors, and inotify instances. Each holds 28
-/// of those, eight a node; where they run out, containerd starts without its service for kubelets.
+/// How many clusters of three nodes this machine has room for: memory, processors (a cluster waits most of the time), and
+/// inotify instances. Each holds 22 of those, six a node; where they run out, containerd starts without its service for
+/// kubelets.
 pub fn clusters_that_fit() -> usize {
     let by_memory = usize::try_from(available_memory().unwrap_or_default() / (4 * GIB)).unwrap_or(1);
-    let by_processors = std::thread::available_parallelism().map_or(1, |processors| 2 * processors.get());
-    let by_watchers = inotify_instances().map_or(usize::MAX, |instances| instances / 30);
+    let by_processors = std::thread::available_parallelism().map_or(1, |processors| 5 * processors.get() / 2);
+    let by_watchers = inotify_instances().map_or(usize::MAX, |instances| instances / 24);
     by_memory.min(by_processors).min(by_watchers).max(1)
 }
 

@@ -9,8 +9,6 @@ use klm_standin::injection::Injection;
 use klm_standin::setup;
 use kube::api::{Api, ListParams};
 
-use super::{PAIRS, submit, until_dispatched};
-
 /// Jobs are given five minutes to go, by the rollback and once more by the exit handler.
 const LONG: Duration = Duration::from_secs(900);
 
@@ -22,9 +20,10 @@ async fn a_job_on_a_silent_node_does_not_keep_the_other_from_going_back() -> Res
     let before = fleet.before().await?;
     setup::inject(&fleet.client(), "kube-system", None, Some("4.1.0"), &[Injection::Hang]).await?;
 
-    let mut run = submit(&fleet, "4.1.0", &[PAIRS, "install-timeout=25s", "helm-timeout=40s"]).await?;
+    let parameters = ["target-version=4.1.0", "batch-size=2", "install-timeout=25s", "helm-timeout=40s"];
+    let mut run = fleet.submit(&parameters.map(|parameter| ["-p", parameter]).concat()).await?;
     for node in ["worker-1", "worker-2"] {
-        until_dispatched(&mut run, &fleet, node).await?;
+        run.until_dispatched(&fleet, node).await?;
     }
     // Not the node of the dispatcher: as long as that one may still run, no other is started.
     let (silent, other) =

@@ -11,6 +11,7 @@ use crate::address;
 pub const HANDLERS: &[&str] = &["kata-qemu", "kata-qemu-runtime-rs", "kata-qemu-two"];
 
 impl Node<'_> {
+    // Devices of the machine (`cdi`) are for no pod here, and looking out for them costs an inotify instance.
     pub(super) fn containerd(&self) -> String {
         let runtimes: String = HANDLERS
             .iter()
@@ -36,6 +37,7 @@ impl Node<'_> {
              [plugins.'io.containerd.cri.v1.images'.registry]\n\
              config_path = '{registries}'\n\
              [plugins.'io.containerd.cri.v1.runtime']\n\
+             enable_cdi = false\n\
              restrict_oom_score_adj = true\n\
              [plugins.'io.containerd.cri.v1.runtime'.cni]\n\
              bin_dirs = ['/usr/lib/cni', '/opt/cni/bin']\n\
@@ -90,6 +92,8 @@ impl Node<'_> {
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
             "resolvConf": "",
+            // It made its certificate itself. Watching the file costs an inotify instance, of which a machine has few.
+            "featureGates": {"ReloadKubeletServerCertificateFile": false},
             "syncFrequency": "10s",
             "nodeStatusUpdateFrequency": "5s",
             "registryPullQPS": 0,

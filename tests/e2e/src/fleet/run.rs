@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use klm_bed::audit::{Audit, Mark};
 use klm_bed::wait::{Seen, Wait};
@@ -136,6 +137,19 @@ impl Run {
     pub async fn until_status(&mut self, fleet: &Fleet, node: &str, status: &str) -> Result<()> {
         self.until(fleet, &format!("node {node} to be {status}"), async || {
             Ok(fleet.node(node).await?.status() == status)
+        })
+        .await
+    }
+
+    /// Waits until this run's Job for a node runs.
+    pub async fn until_dispatched(&mut self, fleet: &Fleet, node: &str) -> Result<()> {
+        let jobs: Api<Job> = Api::namespaced(fleet.client(), "kube-system");
+        let name = format!("kata-deploy-install-{node}");
+        self.until(fleet, &format!("the Job {name} to run"), async || {
+            let job = jobs.get_opt(&name).await?;
+            let runs = job.and_then(|job| job.status).is_some_and(|status| status.active == Some(1));
+            // Or it may be an earlier run's.
+            Ok(runs && fleet.node(node).await?.status() == "upgrading")
         })
         .await
     }

@@ -6,12 +6,10 @@
 mod crossed;
 mod ended;
 mod killed;
-mod silent;
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use klm_core::contract::RUN_LABEL;
 use klm_e2e::fleet::{Before, Fleet, Kata, Lifecycle, Run, VerificationPod};
@@ -49,19 +47,6 @@ async fn until_probed(run: &mut Run, fleet: &Fleet, node: &str) -> Result<()> {
     let there = ListParams::default().labels(RUN_LABEL).fields(&fields);
     run.until(fleet, &format!("a verification pod to run on {node}"), async || {
         Ok(!pods.list(&there).await?.items.is_empty())
-    })
-    .await
-}
-
-/// Waits until this run's Job for a node runs.
-async fn until_dispatched(run: &mut Run, fleet: &Fleet, node: &str) -> Result<()> {
-    let jobs: Api<Job> = Api::namespaced(fleet.client(), "kube-system");
-    let name = format!("kata-deploy-install-{node}");
-    run.until(fleet, &format!("the Job {name} to run"), async || {
-        let job = jobs.get_opt(&name).await?;
-        let runs = job.and_then(|job| job.status).is_some_and(|status| status.active == Some(1));
-        // Or it may be an earlier run's.
-        Ok(runs && fleet.node(node).await?.status() == "upgrading")
     })
     .await
 }

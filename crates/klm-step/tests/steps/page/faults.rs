@@ -396,7 +396,7 @@ pub const CLUSTER: &[Fault] = &[
     fault(
         "a node in a wave falls silent while its Job runs, job mode",
         "the others go back; that node stays cordoned until `recover` succeeds",
-        "faults::a_job_on_a_silent_node_does_not_keep_the_other_from_going_back",
+        "silent::a_job_on_a_silent_node_does_not_keep_the_other_from_going_back",
     ),
     fault(
         "helm is killed in daemonset mode",
