@@ -1,16 +1,24 @@
 //! Argo Workflows in the cluster: its published definitions and rights; the controller is a program of the control plane.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
+use crate::cluster::Cluster;
 use crate::control_plane::ARGO_INSTALLED;
+use crate::netns::within;
 use crate::options::Options;
 use crate::parts::Parts;
 use crate::process::{run as execute, words};
 use crate::run::Run;
+use crate::wait::{Seen, Wait};
 use crate::world::COLLECT_LESS;
+
+const GROUP: &str = "argoproj.io";
 
 // The pieces of Argo's cluster installation, without the Deployments of its controller and its web server.
 const PIECES: &[&str] = &[
@@ -67,6 +75,34 @@ pub fn install(run: &Run, parts: &Parts, options: &Options) -> Result<()> {
     .context("cannot install Argo's definitions and rights")?;
     fs::write(run.path(ARGO_INSTALLED), "")?;
     Ok(())
+}
+
+/// Waits until every client can find Argo's kinds. The API server takes definitions at once, and lists them for discovery
+/// when it comes to it: on a busy machine, after the controller is ready.
+pub fn offered(cluster: &Cluster) -> Result<()> {
+    within(&cluster.run_netns()?, async || {
+        let client = cluster.client().await?;
+        let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+        Wait::new("Argo's kinds to be found by clients", Duration::from_secs(120))
+            .until(async || {
+                let defined = definitions.list(&ListParams::default()).await?.items;
+                let groups = client.list_api_groups_aggregated().await?.items;
+                let offered: Vec<_> = groups
+                    .iter()
+                    .filter(|group| group.metadata.as_ref().and_then(|it| it.name.as_deref()) == Some(GROUP))
+                    .flat_map(|group| group.versions.iter().flat_map(|version| &version.resources))
+                    .filter_map(|resource| resource.resource.as_deref())
+                    .collect();
+                let names = defined.iter().filter(|it| it.spec.group == GROUP).map(|it| it.spec.names.plural.as_str());
+                let missing: Vec<_> = names.filter(|name| !offered.contains(name)).collect();
+                Ok(if missing.is_empty() && !offered.is_empty() {
+                    Seen::Done(())
+                } else {
+                    Seen::NotYet(format!("{} not offered", missing.join(", ")))
+                })
+            })
+            .await
+    })
 }
 
 /// Argo's own containers in step pods, like every other Go program of the cluster.

@@ -98,6 +98,7 @@ fn start(cluster: &Cluster, parts: &Parts, written: &[Written], unpacked: &Unpac
     }
     cluster.push_kata_charts()?;
     lap("kata-deploy's stand-in charts pushed to the registry");
+    argo::offered(cluster)?;
     workflows_run(cluster)?;
     lap(&format!("Argo's controller ready; the cluster holds {} MiB of memory", Leftovers::of(run).memory()));
     Ok(())
