@@ -11,6 +11,7 @@ mod cluster;
 pub mod consent;
 pub mod control_plane;
 mod down;
+pub mod guard;
 pub mod image;
 pub mod images;
 mod leftovers;

@@ -139,6 +139,11 @@ impl Started {
         Some(Self { pid: pid.parse().ok()?, at: at.parse().ok()? })
     }
 
+    /// Whether it is still there.
+    pub fn lives(&self) -> bool {
+        Self::of(self.pid).as_ref() == Some(self)
+    }
+
     /// The process of this number, if there is one.
     pub fn of(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

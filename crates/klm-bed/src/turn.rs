@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -32,23 +32,24 @@ pub struct Turn {
 impl Turn {
     /// Waits until no other test run has it, and removes what dead ones have left.
     pub fn take(say: &dyn Fn(&str)) -> Result<Self> {
-        let folder = paths::runs();
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        // No cluster's name begins with a dot.
-        let turn = Self::at(&folder.join(".test.lock"), say)?;
+        let turn = Self::at(&lock()?, say)?;
         clear(say)?;
         Ok(turn)
     }
 
+    /// The same at once or not at all.
+    pub fn take_if_free(say: &dyn Fn(&str)) -> Result<Option<Self>> {
+        let file = open(&lock()?)?;
+        match file.try_lock() {
+            Ok(()) => clear(say).map(|()| Some(Self { _lock: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).context("cannot lock the machine's clusters"),
+        }
+    }
+
     fn at(path: &Path, say: &dyn Fn(&str)) -> Result<Self> {
         let shown = path.display();
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("cannot open {shown}"))?;
+        let mut file = open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -71,6 +72,20 @@ impl Turn {
         write!(file, "{}", std::process::id())?;
         Ok(Self { _lock: file })
     }
+}
+
+/// The file whose lock is the turn.
+fn lock() -> Result<PathBuf> {
+    let folder = paths::runs();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    // No cluster's name begins with a dot.
+    Ok(folder.join(".test.lock"))
+}
+
+fn open(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    options.open(path).with_context(|| format!("cannot open {}", path.display()))
 }
 
 /// The test run that started this process, if one did.
@@ -103,7 +118,7 @@ fn clear(say: &dyn Fn(&str)) -> Result<()> {
 
 /// What nobody owns is a person's.
 fn is_left(owner: Option<&Started>) -> bool {
-    owner.is_some_and(|owner| Started::of(owner.pid).as_ref() != Some(owner))
+    owner.is_some_and(|owner| !owner.lives())
 }
 
 /// Processes that a test run started which has ended.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use klm_bed::images::{self, Programs};
 use klm_bed::run::Run;
-use klm_bed::{Cluster, Leftovers, Options, parts, preflight, world};
+use klm_bed::{Cluster, Leftovers, Options, guard, parts, preflight, world};
 
 #[derive(Subcommand)]
 pub enum Task {
@@ -27,6 +27,9 @@ pub enum Task {
     /// The first process of a node or of the control plane
     #[command(hide = true)]
     World { file: PathBuf },
+    /// Cleans up after the test run at the other end of its input, when that is killed
+    #[command(hide = true)]
+    Guard { run: String },
 }
 
 #[derive(Args)]
@@ -94,6 +97,7 @@ pub fn run(task: &Task) -> Result<ExitCode> {
         Task::Shell(shell) => return self::shell(shell),
         Task::Down(down) => self::down(down)?,
         Task::World { file } => world::live(file)?,
+        Task::Guard { run } => guard::stand(std::io::stdin(), run, &say)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use klm_bed::Leftovers;
 use klm_bed::process::output;
-use klm_bed::run::Run;
+use klm_bed::run::{Run, Started};
+use klm_bed::turn::OWNER_VARIABLE;
 use klm_bed::wait::{Seen, Wait};
 
 fn xtask() -> Command {
@@ -125,6 +127,47 @@ fn what_ends_with_us_does_so_with_all_that_it_has_started() {
     parent.kill().unwrap();
     parent.wait().unwrap();
     wait("it to end", 0).unwrap();
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test cluster"]
+fn a_test_run_that_is_killed_is_cleaned_up_after_at_once_and_one_that_ended_well_is_not() {
+    for (said, is_cleaned) in [("", true), ("well", false)] {
+        let mut run = sleep(&[]);
+        let owner = started(&run);
+        let mut of_run = sleep(&[(OWNER_VARIABLE, &owner.to_string())]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut guard = xtask()
+            .args(["cluster", "guard", &owner.to_string()])
+            // The turn of the test run that we are part of is another one.
+            .env("KLM_BED_RUNS", folder.path())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = guard.stdin.take().unwrap();
+        input.write_all(said.as_bytes()).unwrap();
+        run.kill().unwrap();
+        run.wait().unwrap();
+        assert!(started(&of_run).lives(), "the guard cleans up before the run has ended");
+        drop(input);
+        assert!(guard.wait().unwrap().success());
+        assert_eq!(Started::of(number(&of_run)).is_none(), is_cleaned, "a run that said {said:?}");
+        of_run.kill().unwrap();
+        of_run.wait().unwrap();
+    }
+}
+
+fn sleep(env: &[(&str, &str)]) -> Child {
+    Command::new("sleep").arg("600").env_remove(OWNER_VARIABLE).envs(env.iter().copied()).spawn().unwrap()
+}
+
+fn number(child: &Child) -> i32 {
+    i32::try_from(child.id()).unwrap()
+}
+
+fn started(child: &Child) -> Started {
+    Started::of(number(child)).unwrap()
 }
 
 fn words(pid: i32) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use klm_bed::guard::Guard;
 use klm_bed::run::{Run, Started};
 use klm_bed::turn::{OWNER_VARIABLE, Turn};
 use klm_bed::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, Options, REGISTRY_VARIABLE, parts, paths, preflight};
@@ -27,6 +28,7 @@ pub fn run(test: &Test) -> Result<Tally> {
     parts::build(&say)?;
     let (suites, only) = chosen(test, suite::all()?)?;
     let _turn = Turn::take(&say)?;
+    let _guard = Guard::post(Command::new(own_program()).args(["cluster", "guard"]))?;
     let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
     let queue = Mutex::new(VecDeque::from(suites));
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
