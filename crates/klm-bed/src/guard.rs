@@ -25,7 +25,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Starts `program`, which is to [`stand`] guard and gets this process as its last argument. An interrupt from the terminal is for the run alone.
+    /// Starts `program`, which is to [`stand`] guard and gets this process as its last argument. An interrupt from the
+    /// terminal is for the run alone.
     pub fn post(program: &mut Command) -> Result<Self> {
         let process = program
             .arg(Started::ours().context("this process isn't in /proc")?.to_string())
