@@ -39,33 +39,26 @@ impl Turn {
 
     /// The same at once or not at all.
     pub fn take_if_free(say: &dyn Fn(&str)) -> Result<Option<Self>> {
-        let file = open(&lock()?)?;
-        match file.try_lock() {
-            Ok(()) => clear(say).map(|()| Some(Self { _lock: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).context("cannot lock the machine's clusters"),
+        let path = lock()?;
+        let file = open(&path)?;
+        if !locked(&file, &path)? {
+            return Ok(None);
         }
+        clear(say)?;
+        Ok(Some(Self { _lock: file }))
     }
 
     fn at(path: &Path, say: &dyn Fn(&str)) -> Result<Self> {
         let shown = path.display();
         let mut file = open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder)?;
-                say(&format!(
-                    "waiting for the test run of process {holder}, which has this machine's clusters ({shown})"
-                ));
-                let wait = Wait::new(format!("the test run of process {holder} to end"), ITS_TURN);
-                wait.every(Duration::from_secs(2)).until_blocking(|| match file.try_lock() {
-                    Ok(()) => Ok(Seen::Done(())),
-                    Err(TryLockError::WouldBlock) => Ok(Seen::NotYet(format!("it has {shown}"))),
-                    Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
-                })?;
-            }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("cannot lock {shown}")),
+        if !locked(&file, path)? {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder)?;
+            say(&format!("waiting for the test run of process {holder}, which has this machine's clusters ({shown})"));
+            let wait = Wait::new(format!("the test run of process {holder} to end"), ITS_TURN);
+            wait.every(Duration::from_secs(2)).until_blocking(|| {
+                Ok(if locked(&file, path)? { Seen::Done(()) } else { Seen::NotYet(format!("it has {shown}")) })
+            })?;
         }
         file.set_len(0)?;
         file.rewind()?;
@@ -86,6 +79,15 @@ fn open(path: &Path) -> Result<File> {
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true);
     options.open(path).with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Whether it is locked for us now, and not by somebody else.
+fn locked(file: &File, path: &Path) -> Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
 }
 
 /// The test run that started this process, if one did.
