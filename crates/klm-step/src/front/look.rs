@@ -65,7 +65,10 @@ pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: O
     let holder = lock::last_holder(cluster, &release).await.context("failed to look at the release's lock")?;
     let stored = origin_store::read(cluster, &release).await?;
     let change = match (&stored, &live) {
-        (Some(stored), Some(live)) => change_since(world, &release, &stored.origin, &live.base).await?,
+        // At another version the release gets an origin of its own.
+        (Some(stored), Some(live)) if live.base.metadata.version == stored.origin.target => {
+            change_since(world, &release, &stored.origin, &live.base).await?
+        }
         _ => None,
     };
     let classes = unless_forbidden(cluster.list(None, &Query::all(), class).await)?;
