@@ -155,7 +155,7 @@ async fn going_to_4_1_nodes_that_wait_for_their_turn_go_on_taking_kata_pods() ->
     fleet.install(&Kata::daemonset("4.0.0")).await?;
     let before = fleet.before().await?;
 
-    let mut run = fleet.submit(&["-p", "target-version=4.1.0"]).await?;
+    let mut run = fleet.begin("4.1.0", &[]).await?;
     run.until_status(&fleet, "worker-1", "verifying").await?;
     // The RuntimeClass selects 4.1's label by now, and worker-3 still runs 4.0.
     let class =
@@ -284,7 +284,7 @@ async fn a_step_that_is_killed_in_mid_upgrade_is_started_again_and_goes_on() -> 
     )
     .await?;
 
-    let mut run = fleet.submit(&["-p", "target-version=4.0.0", "-p", "batch-size=2"]).await?;
+    let mut run = fleet.begin("4.0.0", &["batch-size=2"]).await?;
     run.until_status(&fleet, "worker-1", "upgrading").await?;
     run.delete_running_pods(&fleet)?;
     let run = run.ended(&fleet).await?.well()?;

@@ -86,8 +86,7 @@ async fn a_budget_that_stays_closed_is_named_and_one_that_closes_in_mid_run_fail
 
     // Open when the run begins, closed when it comes to the node.
     fleet.scene.kubectl(&["delete", "poddisruptionbudget", "web"])?;
-    let mut run =
-        fleet.submit(&["-p", "target-version=4.0.0", "-p", "drain-enabled=true", "-p", "drain-timeout=12s"]).await?;
+    let mut run = fleet.begin("4.0.0", &["drain-enabled=true", "drain-timeout=12s"]).await?;
     run.until_status(&fleet, "worker-1", "upgrading").await?;
     fleet.scene.apply(&budget("web", 1).to_string())?;
     let run = run.ended(&fleet).await?.badly()?;

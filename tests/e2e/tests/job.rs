@@ -179,7 +179,7 @@ async fn a_step_that_is_killed_while_helm_waits_goes_on_where_it_was() -> Result
     let before = fleet.before().await?;
     inject(&fleet, "worker-1", "4.0.0", Injection::Slow(Duration::from_secs(4))).await?;
 
-    let mut run = fleet.submit(&["-p", "target-version=4.0.0", "-p", "batch-size=2"]).await?;
+    let mut run = fleet.begin("4.0.0", &["batch-size=2"]).await?;
     run.until(&fleet, "helm to be at work", async || fleet.is_helm_at_work().await).await?;
     run.delete_running_pods(&fleet)?;
     let run = run.ended(&fleet).await?.well()?;

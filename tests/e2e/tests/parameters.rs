@@ -162,9 +162,9 @@ async fn a_second_run_is_refused_or_waits_as_it_was_told() -> Result<()> {
     setup::inject(&fleet.client(), "kube-system", Some("worker-1"), Some("4.0.0"), &slow).await?;
     let before = fleet.before().await?;
 
-    let mut first = fleet.submit(&["-p", "target-version=4.0.0", "-p", FIRST]).await?;
+    let mut first = fleet.begin("4.0.0", &[FIRST]).await?;
     first.until_status(&fleet, "worker-1", "upgrading").await?;
-    let waits = fleet.submit(&["-p", "target-version=4.0.0", "-p", "when-locked=wait", "-p", "batch-size=2"]).await?;
+    let waits = fleet.begin("4.0.0", &["when-locked=wait", "batch-size=2"]).await?;
     let refused = fleet.deploy("4.0.0", &[]).await?.badly()?;
     assert!(refused.messages().join("\n").contains(&first.name), "the holder is named: {:?}", refused.messages());
     let first = first.ended(&fleet).await?.well()?;
@@ -244,7 +244,7 @@ async fn admission_says_no_before_the_run_or_in_it_and_both_are_verdicts() -> Re
     fleet.scene.kubectl(&["label", "namespace", &checks, "pod-security.kubernetes.io/enforce-"])?;
 
     // A quota that is full by then.
-    let mut run = fleet.submit(&["-p", "target-version=4.0.0", "-p", FIRST, "-p", &there]).await?;
+    let mut run = fleet.begin("4.0.0", &[FIRST, &there]).await?;
     run.until_status(&fleet, "worker-1", "cordoned").await?;
     fleet.scene.kubectl(&["create", "quota", "none", "--hard=pods=0", "-n", &checks])?;
     run.until_status(&fleet, "worker-1", "rolling-back").await?;

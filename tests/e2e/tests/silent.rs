@@ -20,8 +20,7 @@ async fn a_job_on_a_silent_node_does_not_keep_the_other_from_going_back() -> Res
     let before = fleet.before().await?;
     setup::inject(&fleet.client(), "kube-system", None, Some("4.1.0"), &[Injection::Hang]).await?;
 
-    let parameters = ["target-version=4.1.0", "batch-size=2", "install-timeout=25s", "helm-timeout=40s"];
-    let mut run = fleet.submit(&parameters.map(|parameter| ["-p", parameter]).concat()).await?;
+    let mut run = fleet.begin("4.1.0", &["batch-size=2", "install-timeout=25s", "helm-timeout=40s"]).await?;
     for node in ["worker-1", "worker-2"] {
         run.until_dispatched(&fleet, node).await?;
     }

@@ -83,20 +83,25 @@ impl Fleet {
         Ok(Run { name, recording, audit, pods: BTreeMap::new() })
     }
 
-    /// Submits a run to this version with these parameters, `name=value` each, and waits until it has ended.
+    /// Submits a run to this version with these parameters, `name=value` each.
+    pub async fn begin(&self, target: &str, parameters: &[&str]) -> Result<Run> {
+        self.submit_with(&[], &[&[&*format!("target-version={target}")], parameters].concat()).await
+    }
+
+    /// The same, and waits until it has ended.
     pub async fn deploy(&self, target: &str, parameters: &[&str]) -> Result<Finished> {
-        self.run(&[], &[&[&*format!("target-version={target}")], parameters].concat()).await
+        self.begin(target, parameters).await?.ended(self).await
     }
 
     /// Submits a run of another entrypoint and waits until it has ended.
     pub async fn enter(&self, entrypoint: &str, parameters: &[&str]) -> Result<Finished> {
-        self.run(&["--entrypoint", entrypoint], parameters).await
+        self.submit_with(&["--entrypoint", entrypoint], parameters).await?.ended(self).await
     }
 
-    async fn run(&self, flags: &[&str], parameters: &[&str]) -> Result<Finished> {
+    async fn submit_with(&self, flags: &[&str], parameters: &[&str]) -> Result<Run> {
         let given = parameters.iter().flat_map(|parameter| ["-p", *parameter]);
         let arguments: Vec<&str> = flags.iter().copied().chain(given).collect();
-        self.submit(&arguments).await?.ended(self).await
+        self.submit(&arguments).await
     }
 }
 

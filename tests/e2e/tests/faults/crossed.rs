@@ -5,16 +5,16 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use klm_e2e::fleet::Kata;
 
-use super::{HOST, PAIRS, slow_fleet, submit, until_probed};
+use super::{HOST, PAIRS, slow_fleet, until_probed};
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn a_living_run_keeps_its_lock_and_people_keep_their_say() -> Result<()> {
     let kata = Kata::daemonset("3.31.0");
     let (fleet, before) = slow_fleet(&kata, "4.0.0").await?;
-    let mut run = submit(&fleet, "4.0.0", &[PAIRS]).await?;
+    let mut run = fleet.begin("4.0.0", &[PAIRS]).await?;
     run.until_status(&fleet, "worker-1", "upgrading").await?;
-    let refused = submit(&fleet, "4.0.0", &[]).await?;
+    let refused = fleet.begin("4.0.0", &[]).await?;
 
     // Not yet worked on, and in the middle of it.
     fleet.cordon(HOST).await?;

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use klm_e2e::fleet::Kata;
 
-use super::{PAIRS, consistent, slow_fleet, submit, until_probed};
+use super::{PAIRS, consistent, slow_fleet, until_probed};
 
 const ALL: &str = "batch-size=3";
 
@@ -13,7 +13,7 @@ async fn a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_go
 -> Result<()> {
     let (fleet, before) = slow_fleet(&Kata::daemonset("3.31.0"), "4.0.0").await?;
 
-    let without_helm = submit(&fleet, "4.0.0", &[ALL]).await?;
+    let without_helm = fleet.begin("4.0.0", &[ALL]).await?;
     fleet.kill_helm().await?;
     let without_helm = without_helm.ended(&fleet).await?.badly()?;
     let said = without_helm.messages().join("\n");
@@ -21,7 +21,7 @@ async fn a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_go
     assert_eq!(fleet.installs().await?, [1, 1, 1], "nothing was changed: {}", without_helm.log());
     fleet.nothing_left(&before, &without_helm).await?;
 
-    let mut stopped = submit(&fleet, "4.0.0", &[ALL]).await?;
+    let mut stopped = fleet.begin("4.0.0", &[ALL]).await?;
     stopped.until_status(&fleet, "worker-1", "upgrading").await?;
     fleet.scene.argo(&["stop", "--namespace", "argo", &stopped.name])?;
     let stopped = stopped.ended(&fleet).await?.badly()?;
@@ -29,10 +29,10 @@ async fn a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_go
     assert_eq!(fleet.versions().await?, ["3.31.0"; 3]);
     fleet.nothing_left(&before, &stopped).await?;
 
-    let mut terminated = submit(&fleet, "4.0.0", &[ALL]).await?;
+    let mut terminated = fleet.begin("4.0.0", &[ALL]).await?;
     terminated.until_status(&fleet, "worker-1", "upgrading").await?;
     let installs = fleet.installs().await?;
-    let mut waits = submit(&fleet, "4.0.0", &[ALL, "when-locked=wait"]).await?;
+    let mut waits = fleet.begin("4.0.0", &[ALL, "when-locked=wait"]).await?;
     fleet.scene.argo(&["terminate", "--namespace", "argo", &terminated.name])?;
     terminated.ended(&fleet).await?.badly()?;
 
@@ -51,7 +51,7 @@ async fn a_run_that_fails_or_is_stopped_gives_its_nodes_back_and_the_next_one_go
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn recover_puts_right_what_a_terminated_run_left() -> Result<()> {
     let (fleet, before) = slow_fleet(&Kata::job("3.32.0").set("job.parallelism=7"), "4.0.0").await?;
-    let mut run = submit(&fleet, "4.0.0", &[PAIRS]).await?;
+    let mut run = fleet.begin("4.0.0", &[PAIRS]).await?;
     run.until(&fleet, "helm to wait for its dispatcher", async || fleet.is_helm_at_work().await).await?;
     fleet.scene.argo(&["terminate", "--namespace", "argo", &run.name])?;
     run.ended(&fleet).await?.badly()?;

@@ -5,13 +5,13 @@ use std::cell::Cell;
 use anyhow::{Context as _, Result};
 use klm_e2e::fleet::{Fleet, Kata, Run};
 
-use super::{HOST, PAIRS, slow_fleet, submit, until_probed};
+use super::{HOST, PAIRS, slow_fleet, until_probed};
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it() -> Result<()> {
     let (fleet, before) = slow_fleet(&Kata::daemonset("3.31.0"), "4.0.0").await?;
-    let mut run = submit(&fleet, "4.0.0", &[PAIRS]).await?;
+    let mut run = fleet.begin("4.0.0", &[PAIRS]).await?;
 
     run.until_status(&fleet, "worker-1", "upgrading").await?;
     let kubelet = fleet.freeze_kubelet(HOST)?;
@@ -42,7 +42,7 @@ async fn in_daemonset_mode_a_run_goes_on_whatever_is_killed_around_it() -> Resul
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn in_job_mode_a_run_goes_on_whatever_is_killed_around_it() -> Result<()> {
     let (fleet, before) = slow_fleet(&Kata::job("3.32.0").set("job.parallelism=7"), "4.0.0").await?;
-    let mut run = submit(&fleet, "4.0.0", &[PAIRS]).await?;
+    let mut run = fleet.begin("4.0.0", &[PAIRS]).await?;
 
     run.until_dispatched(&fleet, "worker-1").await?;
     fleet.kill_helm().await?;

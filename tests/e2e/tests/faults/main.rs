@@ -34,12 +34,6 @@ async fn slow_fleet(kata: &Kata, target: &str) -> Result<(Fleet, Before)> {
     Ok((fleet, before))
 }
 
-async fn submit(fleet: &Fleet, target: &str, parameters: &[&str]) -> Result<Run> {
-    let target = format!("target-version={target}");
-    let arguments: Vec<&str> = [&*target].iter().chain(parameters).flat_map(|it| ["-p", *it]).collect();
-    fleet.submit(&arguments).await
-}
-
 /// Waits until a verification pod is at work on a node.
 async fn until_probed(run: &mut Run, fleet: &Fleet, node: &str) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(fleet.client(), "default");
