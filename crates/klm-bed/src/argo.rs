@@ -105,13 +105,14 @@ pub fn offered(cluster: &Cluster) -> Result<()> {
     })
 }
 
-/// Argo's own containers in step pods, like every other Go program of the cluster.
+/// What runs in step pods, Argo's own containers and helm, like every other Go program of the cluster.
 fn collect_less() -> Value {
     let (name, value) = COLLECT_LESS;
+    let container = json!({"env": [{"name": name, "value": value}]}).to_string();
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "workflow-controller-configmap"},
-        "data": {"executor": json!({"env": [{"name": name, "value": value}]}).to_string()},
+        "data": {"executor": container, "mainContainer": container},
     })
 }

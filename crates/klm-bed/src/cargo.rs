@@ -1,13 +1,29 @@
 //! Starting cargo from a program that cargo runs.
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use crate::paths;
+use crate::process::words;
 
 /// Cargo, in the workspace.
 pub fn cargo() -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = as_from_outside(Command::new(cargo));
+    in_workspace(Command::new(program()))
+}
+
+/// The same, and all that it starts, for what nobody waits for: it leaves the processors to others.
+pub fn patient_cargo() -> Command {
+    let mut command = words(["nice", "-n", "10"]);
+    command.arg(program());
+    in_workspace(command)
+}
+
+fn program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn in_workspace(command: Command) -> Command {
+    let mut command = as_from_outside(command);
     command.current_dir(paths::workspace());
     command
 }

@@ -34,7 +34,7 @@ pub mod utils;
 pub mod wait;
 pub mod world;
 
-pub use cargo::cargo;
+pub use cargo::{cargo, patient_cargo};
 pub use cluster::{Cluster, KUBECONFIG_VARIABLE, NAME_VARIABLE, REGISTRY_VARIABLE};
 pub use down::down;
 pub use leftovers::Leftovers;

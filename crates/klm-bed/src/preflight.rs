@@ -34,6 +34,7 @@ const TOOLS: &[Tool] = &[
     Tool { places: &["nsenter"], package: "util-linux", what_for: "entering a node" },
     Tool { places: &["unshare"], package: "util-linux", what_for: "process namespaces" },
     Tool { places: &["setsid"], package: "util-linux", what_for: "leaving the terminal" },
+    Tool { places: &["setpriv"], package: "util-linux", what_for: "a control plane that isn't root" },
     Tool { places: &["mount"], package: "mount", what_for: "the kubelet's volumes" },
     Tool { places: &["runc"], package: "runc", what_for: "running containers" },
     Tool {
@@ -174,14 +175,21 @@ fn lacks_disk(folder: &Path, gib: u64) -> Option<Missing> {
     })
 }
 
-/// How many clusters of three nodes this machine has room for: memory, processors (a cluster waits most of the time), and
-/// inotify instances. Each holds 22 of those, six a node; where they run out, containerd starts without its service for
-/// kubelets.
+/// The inotify instances that a node holds, all of them root's.
+pub const INSTANCES_OF_A_NODE: usize = 6;
+
+/// How many clusters of three nodes this machine has room for.
 pub fn clusters_that_fit() -> usize {
-    let by_memory = usize::try_from(available_memory().unwrap_or_default() / (4 * GIB)).unwrap_or(1);
-    let by_processors = std::thread::available_parallelism().map_or(1, |processors| 5 * processors.get() / 2);
-    let by_watchers = inotify_instances().map_or(usize::MAX, |instances| instances / 24);
-    by_memory.min(by_processors).min(by_watchers).max(1)
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    room(available_memory().unwrap_or_default(), processors, inotify_instances())
+}
+
+/// A cluster waits much of the time, so there are more of them than processors. Where inotify instances run out, containerd
+/// starts without its service for kubelets; a few are left for other programs.
+fn room(memory: u64, processors: usize, instances: Option<usize>) -> usize {
+    let by_memory = usize::try_from(memory / (3 * GIB)).unwrap_or(1);
+    let by_instances = instances.map_or(usize::MAX, |instances| instances / (3 * INSTANCES_OF_A_NODE + 2));
+    by_memory.min(3 * processors).min(by_instances).max(1)
 }
 
 fn inotify_instances() -> Option<usize> {
@@ -228,6 +236,15 @@ mod tests {
         assert!(exists("/proc/self/stat"));
         assert!(!exists("no-such-program"));
         assert!(!exists("/no/such/file"));
+    }
+
+    #[test]
+    fn the_scarcest_thing_says_how_many_clusters_there_are() {
+        assert_eq!(room(22 * GIB, 2, Some(128)), 6, "all three, on a small machine");
+        assert_eq!(room(7 * GIB, 16, Some(8192)), 2, "memory");
+        assert_eq!(room(256 * GIB, 1, None), 3, "processors");
+        assert_eq!(room(256 * GIB, 64, Some(128)), 6, "inotify instances");
+        assert_eq!(room(GIB, 1, Some(1)), 1, "there is always one");
     }
 
     #[test]

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use klm_bed::images::{SHELL_IMAGE, UTILS_IMAGE, VERIFY_IMAGE};
+use klm_bed::netns::Netns;
+use klm_bed::preflight::INSTANCES_OF_A_NODE;
 use klm_e2e::{Scene, Seen, Wait};
 use kube::Api;
 use serde_json::{Value, json};
@@ -319,4 +323,29 @@ async fn a_node_that_lost_power_comes_back_and_runs_pods() {
     scene.cluster.start_node("worker-2").unwrap();
     let later = scene.ended_pod(&namespace, "later", 3 * MINUTE).await.unwrap();
     assert_eq!(phase(&later), "Succeeded");
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn a_cluster_holds_no_more_inotify_instances_of_root_than_it_is_counted_by() {
+    let scene = Scene::open().await.unwrap();
+    let (run, options) = scene.cluster.bed().unwrap();
+    let found: Vec<String> = run.namespaces().iter().flat_map(Netns::processes).flat_map(inotify_of_root).collect();
+    let counted = options.nodes * INSTANCES_OF_A_NODE;
+    assert!(found.len() <= counted, "{counted} are counted, and there are {}: {found:?}", found.len());
+    assert!(found.iter().any(|program| program == "kubelet"), "a kubelet has some: {found:?}");
+}
+
+/// The program's name, once for each instance that it holds.
+fn inotify_of_root(pid: i32) -> Vec<String> {
+    let own = |file: &str| format!("/proc/{pid}/{file}");
+    if !fs::metadata(own("")).is_ok_and(|facts| facts.uid() == 0) {
+        return Vec::new();
+    }
+    let name = fs::read_to_string(own("comm")).unwrap_or_default();
+    let descriptors = fs::read_dir(own("fd")).into_iter().flatten().flatten();
+    let is_one = |descriptor: &fs::DirEntry| {
+        fs::read_link(descriptor.path()).is_ok_and(|target| target.ends_with("anon_inode:inotify"))
+    };
+    descriptors.filter(is_one).map(|_| name.trim().to_owned()).collect()
 }

@@ -40,6 +40,7 @@ impl Node<'_> {
              enable_cdi = false\n\
              restrict_oom_score_adj = true\n\
              [plugins.'io.containerd.cri.v1.runtime'.cni]\n\
+             use_internal_loopback = true\n\
              bin_dirs = ['/usr/lib/cni', '/opt/cni/bin']\n\
              conf_dir = '{cni}'\n\
              [plugins.'io.containerd.cri.v1.runtime'.containerd]\n\
