@@ -54,24 +54,14 @@ pub struct Test {
 }
 
 pub fn run(test: &Test) -> Result<ExitCode> {
-    let mut tally = Tally::default();
-    let ahead = if test.tier == Tier::All && test.kubeconfig.is_none() { build_ahead().ok() } else { None };
-    if matches!(test.tier, Tier::Unit | Tier::All) {
-        tally += unit::run();
-    }
-    if let Some(mut ahead) = ahead {
-        // What it couldn't build, the suites try again and tell.
-        let _ = ahead.wait();
-    }
-    if matches!(test.tier, Tier::Cluster | Tier::All) {
-        match cluster::run(test) {
-            Ok(found) => tally += found,
-            // A tier that couldn't run proves nothing; that is a failure, not an absence.
-            Err(error) => {
-                tally += Tally::failure(format!("the cluster's suites didn't run: {error:#}"));
-            }
+    let tally = match test.tier {
+        Tier::Unit => unit::run(),
+        Tier::Cluster => cluster::run(test).unwrap_or_else(|error| not_run(&error)),
+        Tier::All if test.kubeconfig.is_some() => {
+            [unit::run(), cluster::run(test).unwrap_or_else(|error| not_run(&error))].into_iter().sum()
         }
-    }
+        Tier::All => all_at_once(test),
+    };
     for what in tally.named() {
         eprintln!("failed: {what}");
     }
@@ -79,8 +69,30 @@ pub fn run(test: &Test) -> Result<ExitCode> {
     Ok(if tally.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Builds what clusters need while the tests without one run, and takes only what these leave of the processors. Without
-/// caches that is much: cargo often compiles one large crate alone.
+/// A tier that couldn't run proves nothing; that is a failure, not an absence.
+fn not_run(error: &anyhow::Error) -> Tally {
+    Tally::failure(format!("the cluster's suites didn't run: {error:#}"))
+}
+
+/// The tests without a cluster run beside the suites, which wait much of the time.
+fn all_at_once(test: &Test) -> Tally {
+    let ahead = build_ahead();
+    let checked = [unit::checks(), unit::compile()];
+    if let Ok(mut ahead) = ahead {
+        // What it couldn't build, the suites try again and tell.
+        let _ = ahead.wait();
+    }
+    let ready = cluster::Ready::now(test);
+    let ran = std::thread::scope(|scope| {
+        let beside = scope.spawn(unit::tests_beside_suites);
+        let suites = ready.map_or_else(|error| not_run(&error), |ready| ready.run(test));
+        [suites, beside.join().unwrap_or_else(|_| Tally::failure("the thread that runs tests panicked"))]
+    });
+    checked.into_iter().chain(ran).sum()
+}
+
+/// Builds what clusters need while we compile, and takes only what that leaves of the processors. Without caches that is
+/// much: cargo often compiles one large crate alone.
 fn build_ahead() -> std::io::Result<Child> {
     // With us: a compiler that nobody waits for would take the processors of the next run.
     let mut command = klm_bed::tree::ends_with_us();

@@ -24,26 +24,46 @@ pub fn run(test: &Test) -> Result<Tally> {
     if let Some(kubeconfig) = &test.kubeconfig {
         return elsewhere::run(test, kubeconfig);
     }
-    preflight::check(test.install || in_ci(), &say)?;
-    parts::build(&say)?;
-    let (suites, only) = chosen(test, suite::all()?)?;
-    let _turn = Turn::take(&say)?;
-    let _guard = Guard::post(Command::new(own_program()).args(["cluster", "guard"]))?;
-    let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
-    let queue = Mutex::new(VecDeque::from(suites));
-    let tallies: Vec<Tally> = std::thread::scope(|scope| {
-        let running: Vec<_> = (1..=workers)
-            .map(|_| {
-                scope.spawn(|| {
-                    let next = || queue.lock().ok()?.pop_front();
-                    std::iter::from_fn(next).map(|suite| with_own_cluster(&suite, test, only.as_deref())).sum()
+    Ok(Ready::now(test)?.run(test))
+}
+
+/// Everything that suites on clusters of our own need is there.
+pub struct Ready {
+    suites: Vec<Suite>,
+    /// Which of their tests, if not all.
+    only: Option<String>,
+    _turn: Turn,
+    _guard: Guard,
+}
+
+impl Ready {
+    /// Builds what is missing, and waits until the machine is ours.
+    pub fn now(test: &Test) -> Result<Self> {
+        preflight::check(test.install || in_ci(), &say)?;
+        parts::build(&say)?;
+        let (suites, only) = chosen(test, suite::all()?)?;
+        let turn = Turn::take(&say)?;
+        let guard = Guard::post(Command::new(own_program()).args(["cluster", "guard"]))?;
+        Ok(Self { suites, only, _turn: turn, _guard: guard })
+    }
+
+    /// Runs the suites, several at a time.
+    pub fn run(self, test: &Test) -> Tally {
+        let workers = test.clusters.unwrap_or_else(preflight::clusters_that_fit).max(1);
+        let (queue, only) = (Mutex::new(VecDeque::from(self.suites)), self.only.as_deref());
+        std::thread::scope(|scope| {
+            let running: Vec<_> = (1..=workers)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let next = || queue.lock().ok()?.pop_front();
+                        std::iter::from_fn(next).map(|suite| with_own_cluster(&suite, test, only)).sum()
+                    })
                 })
-            })
-            .collect();
-        let panicked = |_| Tally::failure("the thread that runs suites panicked");
-        running.into_iter().map(|worker| worker.join().unwrap_or_else(panicked)).collect()
-    });
-    Ok(tallies.into_iter().sum())
+                .collect();
+            let panicked = |_| Tally::failure("the thread that runs suites panicked");
+            running.into_iter().map(|worker| worker.join().unwrap_or_else(panicked)).sum()
+        })
+    }
 }
 
 /// The suites to run, and which of their tests.

@@ -9,6 +9,11 @@ use super::tally::Tally;
 
 /// Runs all of it, also when a part fails: one run tells everything.
 pub fn run() -> Tally {
+    [checks(), tests(klm_bed::cargo(), "")].into_iter().sum()
+}
+
+/// Formatting and lints.
+pub fn checks() -> Tally {
     let mut tally = Tally::default();
     tally += check("formatting", cargo(&["fmt", "--all", "--check"]));
     tally += check(
@@ -16,8 +21,17 @@ pub fn run() -> Tally {
         cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "--deny", "warnings"]),
     );
     tally += check("workflows, Dockerfile and chart", own(&["lint"]));
-    tally += tests();
     tally
+}
+
+/// Compiles the tests of every crate, the suites' as well.
+pub fn compile() -> Tally {
+    check("compilation", cargo(&["test", "--workspace", "--locked", "--quiet", "--no-run"]))
+}
+
+/// The tests of every crate, while suites run: those measure how long they wait, and these only take what is left.
+pub fn tests_beside_suites() -> Tally {
+    tests(klm_bed::patient_cargo(), "  no cluster | ")
 }
 
 fn check(what: &str, mut command: Command) -> Tally {
@@ -28,10 +42,10 @@ fn check(what: &str, mut command: Command) -> Tally {
     if well { Tally::success() } else { Tally::failure(what) }
 }
 
-fn tests() -> Tally {
+fn tests(mut cargo: Command, prefix: &str) -> Tally {
     let started = Instant::now();
-    let mut command = cargo(&["test", "--workspace", "--locked", "--quiet", "--no-fail-fast"]);
-    let tally = listen(command.stdout(Stdio::piped()), "");
+    cargo.args(["test", "--workspace", "--locked", "--quiet", "--no-fail-fast"]);
+    let tally = listen(cargo.stdout(Stdio::piped()), prefix);
     eprintln!("tests without a cluster: {tally} in {:.1} s", started.elapsed().as_secs_f32());
     tally
 }
