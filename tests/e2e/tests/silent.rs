@@ -9,7 +9,7 @@ use klm_standin::injection::Injection;
 use klm_standin::setup;
 use kube::api::{Api, ListParams};
 
-/// Jobs are given five minutes to go, by the rollback and once more by the exit handler.
+/// Jobs are given five minutes to go, and one more by the exit handler.
 const LONG: Duration = Duration::from_secs(900);
 
 #[tokio::test]

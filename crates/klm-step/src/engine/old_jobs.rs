@@ -4,24 +4,29 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use klm_core::node::NodeFacts;
 use klm_core::plan::Mode;
 use klm_core::proof::JobEnd;
+use tokio::time::Instant;
 
 use super::context::Run;
 use super::each::each;
 use super::wave::{Turn, Wave};
 use crate::cluster::{Dependents, Only, Query};
 use crate::observe;
-use crate::wait::{Seen, Wait, Waited, poll};
+use crate::wait::{Seen, TimedOut, Wait, Waited, poll};
 
 /// Time between two looks at what is being deleted.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// They are gone within this; one that still ran goes after its pods.
 const CLEARED_WITHIN: Duration = Duration::from_secs(300);
+
+/// Those that an earlier step has given all that time get only this: their node may be back.
+const LAST_CHANCE: Duration = Duration::from_secs(60);
 
 /// The dispatcher's Job and those of its nodes.
 type OldJobs = [Vec<OldJob>; 2];
@@ -33,13 +38,16 @@ pub(super) struct OldJob {
     /// Nothing for a dispatcher's.
     node: Option<String>,
     is_complete: bool,
+    deleted_at: Option<Timestamp>,
 }
 
 impl OldJob {
     fn of(job: &Job) -> Option<Self> {
         let (uid, end) = observe::job_end(job)?;
         let node = observe::node_job(job).map(|job| job.node);
-        Some(Self { name: job.metadata.name.clone()?, uid, node, is_complete: end == Some(JobEnd::Complete) })
+        let deleted_at = job.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        let is_complete = end == Some(JobEnd::Complete);
+        Some(Self { name: job.metadata.name.clone()?, uid, node, is_complete, deleted_at })
     }
 
     /// The pods of one that is complete have ended. Those of another may still work on their node: it goes after them.
@@ -76,7 +84,7 @@ impl Run<'_> {
         wave.turn(self, async |node| {
             Ok(match jobs.iter().find(|job| job.is_for(&node)) {
                 Some(job) => {
-                    let after = klm_core::duration::format(timed_out.after);
+                    let after = klm_core::duration::format(self.since_deleted(job).unwrap_or(timed_out.after));
                     let why = format!(
                         "job `{}/{}` of an earlier dispatch is still there after {after}: its pod doesn't end",
                         self.release.namespace, job.name
@@ -93,19 +101,31 @@ impl Run<'_> {
     async fn delete_old_jobs(&self, in_the_way: impl Fn(&OldJob) -> bool) -> anyhow::Result<Waited<()>> {
         let wait = Wait::new("Jobs of an earlier dispatch to be gone", ASK_EVERY, CLEARED_WITHIN);
         let (mut asked, mut released) = (BTreeSet::new(), BTreeSet::new());
-        poll(self.world, &wait, async || {
+        let began = Instant::now();
+        let waited = poll(self.world, &wait, async || {
             let mut left = self.old_jobs().await?;
             self.release_dispatcher(&left, &asked, &mut released).await?;
             // What is complete goes at once, and its absence is worth a look without a pause.
             if self.delete_jobs(&left, &mut asked).await? && left.iter().flatten().all(|job| job.is_complete) {
                 left = self.old_jobs().await?;
             }
-            Ok(match left.iter().flatten().rfind(|job| in_the_way(job)) {
-                None => Seen::Done(()),
-                Some(job) => Seen::NotYet(format!("job `{}` is still there", job.name)),
-            })
+            let left: Vec<_> = left.iter().flatten().filter(|job| in_the_way(job)).collect();
+            let Some(job) = left.last() else { return Ok(Seen::Done(None)) };
+            let last = format!("job `{}` is still there", job.name);
+            let is_overdue = |job: &&OldJob| self.since_deleted(job).is_some_and(|time| time > CLEARED_WITHIN);
+            let given_up = began.elapsed() >= LAST_CHANCE && left.iter().all(is_overdue);
+            Ok(if given_up { Seen::Done(Some(last)) } else { Seen::NotYet(last) })
         })
-        .await
+        .await?;
+        Ok(match waited {
+            Waited::Done(None) => Waited::Done(()),
+            Waited::Done(Some(last)) => Waited::TimedOut(TimedOut { name: wait.name, after: began.elapsed(), last }),
+            Waited::TimedOut(timed_out) => Waited::TimedOut(timed_out),
+        })
+    }
+
+    fn since_deleted(&self, job: &OldJob) -> Option<Duration> {
+        Some(self.world.clock.since(job.deleted_at?))
     }
 
     /// A dispatcher goes after the Jobs of its nodes, and one of those may stay for long. Once its own pods are gone it

@@ -8,6 +8,7 @@ use klm_step::exit::StepError;
 use klm_testkit::fixtures::{Fleet, node};
 use klm_testkit::{Fault, HelmFault, Injection};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::bed::{Bed, NAMESPACE, RELEASE, unverified};
 
@@ -52,8 +53,10 @@ async fn a_job_on_a_silent_node_does_not_keep_the_others_from_going_back() {
     assert_eq!(stuck.iter().map(|it| it.node.as_str()).collect::<Vec<_>>(), ["worker-2"], "{stuck:?}");
     assert!(stuck[0].cause.contains("job `kube-system/kata-deploy-install-worker-2`"), "{stuck:?}");
     assert_eq!(["worker-1", "worker-3"].map(|node| bed.status(node)), ["completed", "rolled-back"]);
+    let began = Instant::now();
     let outcome = bed.step(&flow, &["finish", "--workflow-status", "Failed"]).await;
     assert!(matches!(&outcome, Err(StepError::Stuck(stuck)) if stuck.len() == 1), "{outcome:?}");
+    assert!(began.elapsed() < Duration::from_secs(180), "the step before has given its Job five minutes");
     bed.end(&flow, "Failed");
     assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), json!({"deploymentMode": "job", "debug": true}));
     assert!(bed.cluster.is_cordoned("worker-2"));
