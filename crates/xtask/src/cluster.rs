@@ -1,5 +1,6 @@
 //! `cargo xtask cluster …`: build the parts of the local cluster, start it, look at it, end it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -103,7 +104,8 @@ pub fn run(task: &Task) -> Result<ExitCode> {
 }
 
 pub fn say(line: &str) {
-    eprintln!("{line}");
+    // Cleaning up goes on when nobody reads any more: what has killed a test run has often killed its reader too.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn build() -> Result<()> {

@@ -142,9 +142,11 @@ fn a_test_run_that_is_killed_is_cleaned_up_after_at_once_and_one_that_ended_well
             // The turn of the test run that we are part of is another one.
             .env("KLM_BED_RUNS", folder.path())
             .stdin(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        // Whoever read is gone as well.
+        drop(guard.stderr.take());
         let mut input = guard.stdin.take().unwrap();
         input.write_all(said.as_bytes()).unwrap();
         run.kill().unwrap();
