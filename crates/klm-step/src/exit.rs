@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use klm_core::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 
+use crate::helm::HelmError;
+
 /// Why a step ended without having done its work.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
@@ -151,9 +153,11 @@ pub fn chain(error: &anyhow::Error) -> String {
 }
 
 impl From<anyhow::Error> for StepError {
-    /// A step's own error that travelled through plumbing stays what it was.
+    /// A step's own error that travelled through plumbing stays what it was; and a helm that was ended because the step is to
+    /// stop has not failed: Argo starts the step again.
     fn from(error: anyhow::Error) -> Self {
-        error.downcast::<Self>().unwrap_or_else(Self::Failed)
+        let is_stopped = error.downcast_ref::<HelmError>().is_some_and(HelmError::is_stopped);
+        if is_stopped { Self::Stopped } else { error.downcast::<Self>().unwrap_or_else(Self::Failed) }
     }
 }
 
@@ -175,9 +179,9 @@ impl From<crate::cluster::ApiError> for StepError {
     }
 }
 
-impl From<crate::helm::HelmError> for StepError {
-    fn from(error: crate::helm::HelmError) -> Self {
-        Self::Failed(error.into())
+impl From<HelmError> for StepError {
+    fn from(error: HelmError) -> Self {
+        anyhow::Error::from(error).into()
     }
 }
 
@@ -221,6 +225,14 @@ mod tests {
         ]
         .map(|error| error.code());
         assert_eq!(codes, [1, 3, 4, 5, 143]);
+    }
+
+    #[test]
+    fn a_helm_that_ends_because_the_step_is_to_stop_has_not_failed() {
+        let stopped = || HelmError::stopped(&klm_core::helm_command::version());
+        let through_plumbing = StepError::from(anyhow::Error::from(stopped()).context("failed to read the release"));
+        assert_eq!([through_plumbing.code(), StepError::from(stopped()).code()], [143, 143]);
+        assert_eq!(StepError::from(HelmError::said("history", "no".to_owned())).code(), 1);
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Run<'_> {
 
     /// What helm says against a call; nothing when it has no objection, or none that is the chart's.
     async fn rehearse(&self, command: HelmCommand) -> anyhow::Result<Option<String>> {
-        match self.world.helm.change(&command, self.helm_timeout()).await {
+        match self.call(&command).await {
             Ok(()) => Ok(None),
             Err(error) => match error.trouble {
                 Trouble::Stopped => Err(StepError::Stopped.into()),

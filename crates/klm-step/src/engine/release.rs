@@ -95,6 +95,12 @@ impl Run<'_> {
     /// Runs a call that makes a revision.
     pub async fn make_revision(&self, command: &HelmCommand) -> Result<(), HelmError> {
         tracing::info!(%command, "calling helm");
+        self.call(command).await
+    }
+
+    /// Runs a call. It may build on values that helm reads by itself: those of the release, which are the user's.
+    pub async fn call(&self, command: &HelmCommand) -> Result<(), HelmError> {
+        self.world.helm.never_quote(&self.origin.values);
         self.world.helm.change(command, self.helm_timeout()).await
     }
 
@@ -130,6 +136,7 @@ impl Run<'_> {
     pub async fn make_post_rendered(&self, command: &HelmCommand, aim: Aim) -> Result<(), HelmError> {
         let version = self.version(aim).map_err(|error| HelmError::said("upgrade", error.to_string()))?;
         tracing::info!(%command, "calling helm");
+        self.world.helm.never_quote(&self.origin.values);
         self.world.helm.change_scoped(command, self.helm_timeout(), &version).await
     }
 

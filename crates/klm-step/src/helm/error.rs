@@ -2,9 +2,9 @@
 
 use klm_core::helm_command::{Arg, HelmCommand};
 use klm_core::release::Unreadable;
-use serde_json::Value;
 
 use super::Output;
+use super::private::Private;
 use super::program::End;
 use crate::exit::cut;
 
@@ -76,11 +76,17 @@ const SIGNS: &[(&str, Trouble)] = &[
 ];
 
 impl HelmError {
-    /// What a failed run says.
-    pub fn of(command: &HelmCommand, output: &Output) -> Self {
-        let said = redact(&complaint(&output.stderr, output.code), command);
+    /// What a failed run says, without quoting values: those of the call and those that are private beside them.
+    pub fn of(command: &HelmCommand, output: &Output, private: &Private) -> Self {
+        let said = complaint(&output.stderr, output.code);
         let trouble = SIGNS.iter().find(|(sign, _)| said.contains(sign)).map_or(Trouble::Other, |(_, it)| *it);
-        Self { call: verb(command), trouble, said: cut(&said, SAID_LIMIT) }
+        let mut private = private.clone();
+        for arg in &command.args {
+            if let Arg::Values(values) = arg {
+                private.add(values);
+            }
+        }
+        Self { call: verb(command), trouble, said: cut(&private.cut_out_of(&said), SAID_LIMIT) }
     }
 
     /// A run that didn't come to its own end.
@@ -108,6 +114,11 @@ impl HelmError {
     /// Our own files for helm can't be written.
     pub fn files(error: &std::io::Error) -> Self {
         Self::said("call", format!("can't write helm's files: {error}"))
+    }
+
+    /// Whether it was ended, or not begun, because the step was asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.trouble == Trouble::Stopped
     }
 
     /// Whether the same call may do better a little later. A hook fails not only by its own end: also when it can't be
@@ -145,34 +156,10 @@ fn complaint(stderr: &str, code: Option<i32>) -> String {
     }
 }
 
-/// Takes every text that we handed over in a values file out of a message; an error may quote what it chokes on.
-fn redact(said: &str, command: &HelmCommand) -> String {
-    let mut secrets = Vec::new();
-    for arg in &command.args {
-        if let Arg::Values(values) = arg {
-            values.iter().for_each(|(key, value)| collect(key, value, &mut secrets));
-        }
-    }
-    secrets.sort_by_key(|(_, text): &(String, String)| std::cmp::Reverse(text.len()));
-    secrets.iter().fold(said.to_owned(), |said, (key, text)| said.replace(text.as_str(), &format!("<value of {key}>")))
-}
-
-/// Shorter texts, such as `true` or a namespace's name, are words of any message.
-const SHORTEST_SECRET: usize = 6;
-
-fn collect(key: &str, value: &Value, found: &mut Vec<(String, String)>) {
-    match value {
-        Value::String(text) if text.len() >= SHORTEST_SECRET => found.push((key.to_owned(), text.clone())),
-        Value::Array(items) => items.iter().for_each(|item| collect(key, item, found)),
-        Value::Object(map) => map.iter().for_each(|(name, item)| collect(&format!("{key}.{name}"), item, found)),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -181,8 +168,12 @@ mod tests {
         HelmCommand { args: vec![Arg::Text("upgrade".into()), Arg::Text("--install".into()), Arg::Values(values)] }
     }
 
+    fn failed(stderr: &str) -> Output {
+        Output { code: Some(1), stderr: stderr.to_owned(), ..Output::default() }
+    }
+
     fn error(stderr: &str) -> HelmError {
-        HelmError::of(&command(&json!({})), &Output { code: Some(1), stderr: stderr.to_owned(), ..Output::default() })
+        HelmError::of(&command(&json!({})), &failed(stderr), &Private::default())
     }
 
     #[rstest]
@@ -235,9 +226,20 @@ mod tests {
     #[test]
     fn a_value_of_the_user_never_appears_in_a_message() {
         let command = command(&json!({"auth": {"tokens": ["hunter2-long", "yes"]}}));
-        let stderr = "Error: can't parse hunter2-long, yes".into();
-        let output = Output { code: Some(1), stderr, ..Output::default() };
-        assert_eq!(HelmError::of(&command, &output).said, "can't parse <value of auth.tokens>, yes");
+        // Helm reads what the release has by itself.
+        let mut private = Private::default();
+        private.add(json!({"auth": {"password": "correct horse"}}).as_object().unwrap());
+        let output = failed("Error: can't parse hunter2-long, yes; Invalid value: \"correct horse\"");
+        let expected = "can't parse <value of auth.tokens>, yes; Invalid value: \"<value of auth.password>\"";
+        assert_eq!(HelmError::of(&command, &output, &private).said, expected);
+    }
+
+    #[test]
+    fn what_kind_of_failure_it_is_is_read_before_values_are_cut_out() {
+        let mut private = Private::default();
+        private.add(json!({"words": "release: not found"}).as_object().unwrap());
+        let error = HelmError::of(&command(&json!({})), &failed("Error: release: not found"), &private);
+        assert_eq!((error.trouble, &*error.said), (Trouble::NoRelease, "<value of words>"));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 mod error;
 mod files;
+mod private;
 mod program;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,6 +16,7 @@ use futures::future::BoxFuture;
 use klm_core::helm_command::{self, Arg, Chart, HelmCommand, ReleaseRef};
 use klm_core::release::{self, Metadata, Release, Revision};
 use klm_core::values::Values;
+use private::Private;
 use semver::Version;
 use tokio::time::{Instant, sleep};
 
@@ -58,6 +60,7 @@ pub struct Helm {
     scratch: tempfile::TempDir,
     stop: Stop,
     plain_http: bool,
+    private: Mutex<Private>,
 }
 
 /// Tells the post-renderer, a grandchild of ours, of which version the chart is.
@@ -97,7 +100,7 @@ impl Helm {
 
     fn new(runner: Runner, stop: Stop) -> anyhow::Result<Self> {
         let scratch = tempfile::tempdir().context("failed to make a folder for helm's files")?;
-        Ok(Self { runner, scratch, stop, plain_http: false })
+        Ok(Self { runner, scratch, stop, plain_http: false, private: Mutex::default() })
     }
 
     /// All revisions of the release, oldest first; none when there is no such release.
@@ -118,7 +121,14 @@ impl Helm {
     /// The values that users gave.
     pub async fn user_values(&self, release: &ReleaseRef, revision: Option<u64>) -> Result<Values, HelmError> {
         let text = self.read(&helm_command::user_values(release, revision)).await?;
-        release::user_values(&text).map_err(|error| HelmError::unreadable(&error))
+        let values = release::user_values(&text).map_err(|error| HelmError::unreadable(&error))?;
+        self.never_quote(&values);
+        Ok(values)
+    }
+
+    /// Keeps these out of every message from now on. A call may build on values that helm reads by itself.
+    pub fn never_quote(&self, values: &Values) {
+        self.private.lock().unwrap_or_else(PoisonError::into_inner).add(values);
     }
 
     /// Those over the chart's defaults.
@@ -223,6 +233,10 @@ impl Helm {
             Runner::InProcess(fake) => Ok(fake(invocation).await),
         };
         let output = output.map_err(|end| HelmError::ended(command, end))?;
-        if output.code == Some(0) { Ok(output.stdout) } else { Err(HelmError::of(command, &output)) }
+        if output.code == Some(0) {
+            return Ok(output.stdout);
+        }
+        let private = self.private.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(HelmError::of(command, &output, &private))
     }
 }
