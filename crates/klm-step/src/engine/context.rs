@@ -72,6 +72,14 @@ impl<'a> Run<'a> {
                 Refusal::new(format!("secret `{}/{name}` with the release's origin is gone", release.namespace));
             return Err(refusal.hint("without it nothing could be taken back; submit again").into());
         };
+        if origin.inputs.run != *id {
+            let by = &origin.inputs.run;
+            let refusal = Refusal::new(format!(
+                "run `{by}` has moved the release `{}/{}` since",
+                release.namespace, release.name
+            ));
+            return Err(refusal.hint("submit again: the plan of this run is out of date").into());
+        }
         let target = Version::parse(&plan.target).context("failed to read the plan's target version")?;
         let run = Self {
             world,

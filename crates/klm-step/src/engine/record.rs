@@ -244,8 +244,8 @@ pub fn reopen(node: &NodeFacts, claim: &Claim<'_>, reason: &str) -> Result<Optio
     };
     journal.prior_unschedulable.get_or_insert(node.unschedulable);
     journal.reason = Some(crate::exit::cut(reason, REASON_LIMIT));
-    // What a run left in flight may be untouched yet, and its record says so.
-    journal.changed |= node.journal.is_none();
+    // What a run left in flight may be untouched yet, and its record says so; somewhere else it must be moved all the same.
+    journal.changed |= node.journal.is_none() || claim.back_to.is_some();
     let mut patch = NodePatch {
         status: Some(NodePhase::RollingBack),
         journal: Some(Some(journal)),

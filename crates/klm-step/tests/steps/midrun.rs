@@ -309,3 +309,31 @@ async fn an_api_server_that_is_away_in_mid_wave_is_waited_for() {
         bed.assert_tidy();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_run_that_is_retried_after_another_has_moved_the_release_touches_nothing() {
+    let bed = Bed::new(Fleet::new());
+    let [first, second] = ["first", "second"].map(|name| bed.flow(name, &[]));
+    bed.plan(&first, "4.0.0", &ALL).await;
+    bed.item(&first, 1).await.unwrap();
+    bed.step(&first, &["finish", "--workflow-status", "Failed"]).await.unwrap();
+    bed.end(&first, "Failed");
+    bed.plan(&second, "4.1.0", &ALL).await;
+    for item in 1..=ALL.len() {
+        bed.item(&second, item).await.unwrap();
+    }
+    bed.step(&second, &["finish", "--workflow-status", "Succeeded"]).await.unwrap();
+    bed.end(&second, "Succeeded");
+
+    let revisions = bed.revisions();
+    let outcome = bed.step(&first, &["apply-wave", "--item", "2"]).await;
+    let Err(StepError::Refused(refusals)) = outcome else { panic!("{outcome:?}") };
+    assert!(refusals[0].to_string().contains("second"), "{refusals:?}");
+    bed.step(&first, &["finish", "--workflow-status", "Failed"]).await.unwrap();
+    assert_eq!(bed.revisions(), revisions);
+    assert_eq!(
+        ALL.map(|node| (bed.installed(node), bed.status(node))),
+        ALL.map(|_| ("4.1.0".to_owned(), "completed".to_owned()))
+    );
+    bed.assert_tidy();
+}

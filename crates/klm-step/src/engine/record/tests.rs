@@ -282,6 +282,18 @@ fn a_settled_node_is_opened_again_in_one_write() {
 }
 
 #[test]
+fn a_node_that_a_dead_run_only_claimed_is_moved_when_it_is_to_go_elsewhere() {
+    let mut claimed = after(&node(), claim(&node(), &claimed_by(&earlier(), "4.0.0")).unwrap());
+    claimed.status = Some(NodePhase::Cordoned);
+    let run = run();
+    for (back_to, changed) in [(None, false), (Some("3.30.0"), true)] {
+        let claim = Claim { back_to, ..claimed_by(&run, "4.0.0") };
+        let taken = after(&claimed, reopen(&claimed, &claim, "asked for").unwrap());
+        assert_eq!(journal(&taken).changed, changed, "{back_to:?}");
+    }
+}
+
+#[test]
 fn a_node_that_is_going_back_is_not_claimed_for_an_upgrade() {
     let mut going_back = failed(&changed(&node()));
     if let Some(Ok(journal)) = &mut going_back.journal {
