@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -164,15 +163,11 @@ fn shell() -> Result<Image> {
 
 /// The published image's own recipe; only klm-step is built more quickly here.
 fn utils(parts: &Parts, step: &Path) -> Result<Image> {
-    let folder = step.with_file_name("utils-image");
-    fs::create_dir_all(&folder)?;
-    for (name, program) in [("helm", parts.path("helm")?), ("kubectl", parts.path("kubectl")?), ("klm-step", step)] {
-        let link = folder.join(name);
-        // Left by an earlier build.
-        let _ = fs::remove_file(&link);
-        symlink(program, &link).with_context(|| format!("cannot link {}", link.display()))?;
-    }
-    utils::image(Arch::host()?, &folder)
+    // Where each program lies, not links in one folder: other clusters of the same run read the same image at the same time.
+    utils::image(Arch::host()?, |program| match program {
+        "klm-step" => Ok(step.to_owned()),
+        part => parts.path(part).map(Path::to_owned),
+    })
 }
 
 fn standin(program: &Path) -> Image {
@@ -191,4 +186,29 @@ fn people(layer: Layer) -> Layer {
         "hosts: files dns\n",
         0o644,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clusters of one test run start at the same time, each in a process of its own.
+    #[test]
+    fn the_same_image_can_be_read_while_another_makes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, name).unwrap();
+            path
+        };
+        let parts = Parts::of([("helm", program("helm")), ("kubectl", program("kubectl"))]);
+        let step = program("klm-step");
+        let fingerprint = || utils(&parts, &step).and_then(|image| image.fingerprint(&[UTILS_IMAGE]));
+        let first = fingerprint().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..20).for_each(|_| assert_eq!(fingerprint().unwrap(), first)));
+            }
+        });
+    }
 }

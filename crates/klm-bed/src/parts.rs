@@ -47,6 +47,12 @@ impl Parts {
         Ok(Self { programs, argo })
     }
 
+    /// Programs that a test made itself.
+    #[cfg(test)]
+    pub(crate) fn of(programs: impl IntoIterator<Item = (&'static str, PathBuf)>) -> Self {
+        Self { programs: programs.into_iter().collect(), argo: PathBuf::new() }
+    }
+
     /// The path of a program, such as `helm`, `kubectl`, `argo` or `etcd`.
     pub fn path(&self, program: &str) -> Result<&Path> {
         self.programs.get(program).map(PathBuf::as_path).with_context(|| {

@@ -38,11 +38,11 @@ nonroot:x:65532:
 /// The certificates as Debian packs them; `/etc/ssl/certs` may hold some that only this machine trusts.
 const CERTIFICATES: &str = "/usr/share/ca-certificates/mozilla";
 
-/// The image for one architecture, from a folder that [`build`] filled.
-pub fn image(arch: Arch, programs: &Path) -> Result<Image> {
+/// The image for one architecture; `at` says where each of the [`PROGRAMS`] lies.
+pub fn image(arch: Arch, at: impl Fn(&str) -> Result<PathBuf>) -> Result<Image> {
     let mut files = Layer::new();
     for program in PROGRAMS {
-        files = files.file(&format!("{BIN}/{program}"), programs.join(program), 0o755);
+        files = files.file(&format!("{BIN}/{program}"), at(program)?, 0o755);
     }
     Ok(Image::new(Platform::linux(arch.as_str()))
         .layer(base()?)

@@ -61,7 +61,7 @@ fn layout(arches: &[Arch], out: &Path) -> Result<()> {
         for (program, version) in utils::start(*arch, &programs)? {
             eprintln!("{program} starts on {}: {version}", arch.as_str());
         }
-        images.push(utils::image(*arch, &programs)?);
+        images.push(utils::image(*arch, |program| Ok(programs.join(program)))?);
     }
     if out.exists() {
         // Blobs of an earlier build would stay in the layout, unnamed, for ever.
