@@ -15,6 +15,8 @@ use crate::values::Values;
 pub struct HelmCommand {
     /// Everything after `helm`.
     pub args: Vec<Arg>,
+    /// The revision that it makes; nothing for a call that makes none.
+    pub makes: Option<u64>,
 }
 
 /// One argument.
@@ -84,6 +86,8 @@ pub struct Change {
     pub purpose: String,
     /// How long one operation of helm may take.
     pub timeout: Duration,
+    /// The number that the revision will have.
+    pub revision: u64,
     /// Revisions that Helm keeps.
     pub history_max: usize,
 }
@@ -215,11 +219,12 @@ pub fn rollback(change: &Change, revision: u64) -> HelmCommand {
     let Change { release, timeout, history_max, .. } = change;
     command(["rollback", &release.name, &revision.to_string(), "--namespace", &release.namespace, "--no-hooks"])
         .and(waiting(*timeout, *history_max))
+        .making(change.revision)
 }
 
 /// The same call, rendered against the cluster and thrown away. Not `client`: kata-deploy's chart looks things up.
 pub fn rehearse(command: HelmCommand) -> HelmCommand {
-    command.and(["--dry-run=server", "--hide-secret"])
+    HelmCommand { makes: None, ..command }.and(["--dry-run=server", "--hide-secret"])
 }
 
 /// The chart's own verification waits for all nodes and fails under `OnDelete`.
@@ -248,13 +253,14 @@ fn base_args(base: &Base) -> Vec<Arg> {
 }
 
 fn start<const N: usize>(verb: [&str; N], change: &Change) -> HelmCommand {
-    let Change { release, chart, run, purpose, timeout, history_max } = change;
+    let Change { release, chart, run, purpose, timeout, revision, history_max } = change;
     command(verb)
         .and([release.name.as_str(), &chart.reference])
         .and(chart.version.iter().flat_map(|version| ["--version", version]))
         .and(["--namespace", &release.namespace])
         .and(waiting(*timeout, *history_max))
         .and(["--description", &format!("{}: {purpose} {}", crate::contract::CHART_NAME, signature(run))])
+        .making(*revision)
 }
 
 /// `hookOnly`: any other wait hangs on a `DaemonSet` that is `OnDelete`.
@@ -282,12 +288,17 @@ fn read<const N: usize>(verb: [&str; N], release: &ReleaseRef) -> HelmCommand {
 }
 
 fn command<const N: usize>(args: [&str; N]) -> HelmCommand {
-    HelmCommand { args: Vec::new() }.and(args)
+    HelmCommand { args: Vec::new(), makes: None }.and(args)
 }
 
 impl HelmCommand {
     fn and<T: AsRef<str>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
         self.args.extend(args.into_iter().map(|arg| Arg::Text(arg.as_ref().to_owned())));
+        self
+    }
+
+    const fn making(mut self, revision: u64) -> Self {
+        self.makes = Some(revision);
         self
     }
 }

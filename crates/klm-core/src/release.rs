@@ -186,6 +186,11 @@ pub fn numbered(history: &[Revision], number: u64) -> Option<&Revision> {
     history.iter().find(|revision| revision.revision == number)
 }
 
+/// The number of the revision that comes after these.
+pub fn next(history: &[Revision]) -> u64 {
+    history.last().map_or(1, |last| last.revision + 1)
+}
+
 /// The newest revision that Helm calls deployed. Helm writes `superseded` on the old one before `deployed` on the new
 /// one, so a helm that was killed in between leaves none: then it is the newest that was.
 pub fn last_good(history: &[Revision]) -> Option<&Revision> {

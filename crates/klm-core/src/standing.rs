@@ -1,5 +1,7 @@
 //! Where a release stands for a run, read from its history: found, moved by us, moved by somebody else, left half done.
 
+use std::time::Duration;
+
 use crate::contract::CHART_NAME;
 use crate::release::{Revision, Status, last_good, numbered};
 
@@ -90,6 +92,17 @@ pub fn standing(history: &[Revision], base: u64, home: Option<u64>) -> Standing 
     }
 }
 
+/// How much longer the helm behind a pending revision may be at work; nothing when it is dead. `begun` is the revision that
+/// the release's lock names: whoever asks holds the lock, so that run's helm is over. Anybody else's helm has as long as
+/// ours would; the status, and its `age`, are all that Helm itself knows.
+pub fn may_work_for(pending: u64, begun: Option<u64>, age: Option<Duration>, limit: Duration) -> Option<Duration> {
+    // Over a pending revision a run begins another one only to unlock it, and only when its helm is dead.
+    if begun == Some(pending) || begun == Some(pending + 1) {
+        return None;
+    }
+    limit.checked_sub(age.unwrap_or_default()).filter(|left| !left.is_zero())
+}
+
 /// Whether a revision holds what a run set for itself: it is an upgrade of one, or goes back to one. Values that somebody
 /// else set are not ours to change.
 pub fn has_lent(revision: &Revision, history: &[Revision]) -> bool {
@@ -176,6 +189,18 @@ mod tests {
             assert_eq!(unfinished(&history, 4).map(|revision| revision.revision), expected, "{history:?}");
         }
         assert_eq!(unfinished(&[good(), pending()], 5), None, "it was there before the run");
+    }
+
+    #[test]
+    fn a_pending_revision_that_the_lock_does_not_name_is_somebody_elses_until_it_is_old() {
+        let limit = Duration::from_secs(600);
+        let left = |begun, age: Option<u64>| may_work_for(7, begun, age.map(Duration::from_secs), limit);
+        assert_eq!(left(Some(7), Some(10)), None, "ours, and dead");
+        assert_eq!(left(Some(8), Some(10)), None, "a run of ours was about to unlock it");
+        assert_eq!(left(None, Some(10)), Some(Duration::from_secs(590)));
+        assert_eq!(left(Some(6), Some(599)), Some(Duration::from_secs(1)), "ours was another one");
+        assert_eq!(left(None, Some(600)), None);
+        assert_eq!(left(None, None), Some(limit), "since when isn't known");
     }
 
     #[test]

@@ -7,9 +7,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use klm_core::helm_command::ReleaseRef;
 use klm_core::journal::RunId;
 use klm_core::refusal::Refusal;
+use klm_core::release::Revision;
 use serde_json::json;
 
-use crate::cluster::{ApiError, Cluster, Only, Workflow};
+use crate::cluster::{ApiError, Cluster, Dependents, Only, Workflow};
 use crate::exit::StepError;
 use crate::wait::{Seen, Wait, Waited, poll};
 use crate::world::World;
@@ -22,6 +23,10 @@ pub fn lease_name(release: &str) -> String {
 /// Annotation on the Lease: the pod that works under it. A pod that was told to stop may still be at work when the next
 /// one of its run starts.
 const STEP: &str = "katacontainers.io/kata-lifecycle-manager-step";
+
+/// Annotation on the Lease: the revision that a helm of ours began and wasn't seen to end. It stays when the lock is taken
+/// over: a pending revision of another number is somebody else's helm's.
+const REVISION: &str = "katacontainers.io/kata-lifecycle-manager-revision";
 
 /// Somebody else's run that holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,25 +94,55 @@ pub async fn holder(cluster: &Cluster, release: &ReleaseRef, run: &RunId) -> Res
     }
 }
 
-/// Whom the lock names, alive or not.
-pub async fn last_holder(cluster: &Cluster, release: &ReleaseRef) -> Result<Option<RunId>, ApiError> {
+/// The revision that a helm of ours began, in this run or in one that left its lock, and wasn't seen to end.
+pub async fn begun(cluster: &Cluster, release: &ReleaseRef) -> Result<Option<u64>, ApiError> {
     let lease = cluster.get::<Lease>(Some(&release.namespace), &lease_name(&release.name)).await?;
-    Ok(lease.as_ref().and_then(holder_of))
+    Ok(lease.as_ref().and_then(begun_of))
 }
 
-/// Gives the lock back if it is ours.
-pub async fn release(world: &World, release: &ReleaseRef, run: &RunId) -> Result<(), ApiError> {
+/// Writes down which revision a helm of ours is about to make, or that it is done. Fails when the lock isn't ours.
+pub async fn write_begun(
+    world: &World,
+    release: &ReleaseRef,
+    run: &RunId,
+    revision: Option<u64>,
+) -> anyhow::Result<()> {
+    let (namespace, name) = (Some(release.namespace.as_str()), lease_name(&release.name));
+    for _ in 0..ATTEMPTS {
+        let lease = world.cluster.get::<Lease>(namespace, &name).await?;
+        let Some(lease) = lease.filter(|lease| holder_of(lease).as_ref() == Some(run)) else {
+            anyhow::bail!("lease `{}/{name}` isn't held by run `{run}` any more", release.namespace);
+        };
+        let patch = json!({ "metadata": {
+            "resourceVersion": lease.metadata.resource_version,
+            "annotations": { REVISION: revision.map(|revision| revision.to_string()) },
+        } });
+        match world.cluster.patch::<Lease>(namespace, &name, &patch).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_conflict() || error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    contended(release, &name)
+}
+
+/// Gives the lock back if it is ours. While a helm's revision is pending it stays, under the name of a run that is over:
+/// nothing else says whose that is.
+pub async fn release(world: &World, release: &ReleaseRef, run: &RunId) -> anyhow::Result<()> {
     let (namespace, name) = (Some(release.namespace.as_str()), lease_name(&release.name));
     let Some(lease) = world.cluster.get::<Lease>(namespace, &name).await? else { return Ok(()) };
     if holder_of(&lease).as_ref() != Some(run) {
         return Ok(());
     }
+    let is_pending = |history: &[Revision]| history.last().is_some_and(|last| last.status.is_pending());
+    if begun_of(&lease).is_some() && is_pending(&world.helm.history(release).await?) {
+        tracing::warn!(release = %release.name, "the release is pending; its lock is left to whoever puts that right");
+        return Ok(());
+    }
     let version = lease.metadata.resource_version.unwrap_or_default();
     // Taken over in the meantime: not ours to delete, and the precondition sees to it.
-    world
-        .cluster
-        .delete::<Lease>(namespace, &name, Only::Version(&version), crate::cluster::Dependents::Background)
-        .await
+    let deleted = world.cluster.delete::<Lease>(namespace, &name, Only::Version(&version), Dependents::Background);
+    Ok(deleted.await?)
 }
 
 /// Takes or renews the lock; the living holder when there is another one.
@@ -138,7 +173,11 @@ async fn take(world: &World, release: &ReleaseRef, run: &RunId) -> anyhow::Resul
             Err(error) => return Err(error.into()),
         }
     }
-    anyhow::bail!("failed to take lease `{}/{name}`: others change it all the time", release.namespace)
+    contended(release, &name)
+}
+
+fn contended<T>(release: &ReleaseRef, lease: &str) -> anyhow::Result<T> {
+    anyhow::bail!("failed to take lease `{}/{lease}`: others change it all the time", release.namespace)
 }
 
 /// The Lease as it is now. This is a step's first question, and the check has seen that we may ask it: a server that
@@ -199,6 +238,10 @@ fn holder_of(lease: &Lease) -> Option<RunId> {
     let identity = lease.spec.as_ref()?.holder_identity.as_deref()?;
     let mut parts = identity.splitn(3, '/').map(str::to_owned);
     Some(RunId { namespace: parts.next()?, name: parts.next()?, uid: parts.next()? })
+}
+
+fn begun_of(lease: &Lease) -> Option<u64> {
+    lease.metadata.annotations.as_ref()?.get(REVISION)?.parse().ok()
 }
 
 fn step_of(lease: &Lease) -> Option<String> {

@@ -1,12 +1,11 @@
 //! The origin's Secret: how the release was, and the run's inputs that nobody else may read.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use klm_core::contract::CHART_NAME;
 use klm_core::helm_command::ReleaseRef;
+use klm_core::journal::RunId;
 use klm_core::origin::{ASKED_KEY, Asked, INPUTS_KEY, ORIGIN_KEY, Origin, RunInputs, secret_name};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,30 +20,37 @@ pub struct StoredOrigin {
     pub origin: Origin,
     /// The inputs of the run that wrote it last.
     pub inputs: RunInputs,
+    /// Whether that run came to its own end, or was brought to one.
+    pub settled: bool,
 }
+
+/// Annotation on the Secret: the uid of the run that left nothing to settle.
+const SETTLED: &str = "katacontainers.io/kata-lifecycle-manager-settled";
 
 /// Reads it; nothing when no run has written one.
 pub async fn read(cluster: &Cluster, release: &ReleaseRef) -> anyhow::Result<Option<StoredOrigin>> {
-    let Some(data) = data(cluster, release).await? else { return Ok(None) };
+    let Some(secret) = secret(cluster, release).await? else { return Ok(None) };
+    let (data, annotations) = (secret.data.unwrap_or_default(), secret.metadata.annotations.unwrap_or_default());
     // A rollback that was asked for before any run leaves its own record alone.
     if data.contains_key(ASKED_KEY) && !data.contains_key(ORIGIN_KEY) {
         return Ok(None);
     }
     let origin = part(data.get(ORIGIN_KEY)).with_context(|| broken(release, ORIGIN_KEY))?;
-    let inputs = part(data.get(INPUTS_KEY)).with_context(|| broken(release, INPUTS_KEY))?;
-    Ok(Some(StoredOrigin { origin, inputs }))
+    let inputs: RunInputs = part(data.get(INPUTS_KEY)).with_context(|| broken(release, INPUTS_KEY))?;
+    let settled = annotations.get(SETTLED) == Some(&inputs.run.uid);
+    Ok(Some(StoredOrigin { origin, inputs, settled }))
 }
 
 /// Reads where the last rollback that was asked for goes; nothing when none ever was.
 pub async fn asked(cluster: &Cluster, release: &ReleaseRef) -> anyhow::Result<Option<Asked>> {
-    let data = data(cluster, release).await?.unwrap_or_default();
+    let data = secret(cluster, release).await?.and_then(|secret| secret.data).unwrap_or_default();
     let Some(bytes) = data.get(ASKED_KEY) else { return Ok(None) };
     Ok(Some(part(Some(bytes)).with_context(|| broken(release, ASKED_KEY))?))
 }
 
-/// Writes the origin and the inputs, over whatever was there.
-pub async fn write(cluster: &Cluster, release: &ReleaseRef, stored: &StoredOrigin) -> anyhow::Result<()> {
-    let parts = [(ORIGIN_KEY, bytes(&stored.origin)?), (INPUTS_KEY, bytes(&stored.inputs)?)];
+/// Writes the origin and the inputs of a run that begins, over whatever was there.
+pub async fn write(cluster: &Cluster, release: &ReleaseRef, origin: &Origin, inputs: &RunInputs) -> anyhow::Result<()> {
+    let parts = [(ORIGIN_KEY, bytes(origin)?), (INPUTS_KEY, bytes(inputs)?)];
     write_parts(cluster, release, parts.into()).await
 }
 
@@ -53,9 +59,8 @@ pub async fn write_asked(cluster: &Cluster, release: &ReleaseRef, asked: &Asked)
     write_parts(cluster, release, vec![(ASKED_KEY, bytes(asked)?)]).await
 }
 
-async fn data(cluster: &Cluster, release: &ReleaseRef) -> anyhow::Result<Option<BTreeMap<String, ByteString>>> {
-    let secret = cluster.get::<Secret>(Some(&release.namespace), &secret_name(&release.name)).await?;
-    Ok(secret.map(|secret| secret.data.unwrap_or_default()))
+async fn secret(cluster: &Cluster, release: &ReleaseRef) -> anyhow::Result<Option<Secret>> {
+    Ok(cluster.get::<Secret>(Some(&release.namespace), &secret_name(&release.name)).await?)
 }
 
 async fn write_parts(cluster: &Cluster, release: &ReleaseRef, parts: Vec<(&str, ByteString)>) -> anyhow::Result<()> {
@@ -76,6 +81,17 @@ async fn write_parts(cluster: &Cluster, release: &ReleaseRef, parts: Vec<(&str, 
 /// Writes the origin alone.
 pub async fn write_origin(cluster: &Cluster, release: &ReleaseRef, origin: &Origin) -> anyhow::Result<()> {
     patch_secret(cluster, release, &json!({ "data": { ORIGIN_KEY: bytes(origin)? } })).await
+}
+
+/// Notes that a run has left nothing to settle, or that it goes on; if it is the one that wrote last.
+pub async fn mark_settled(cluster: &Cluster, release: &ReleaseRef, run: &RunId, settled: bool) -> anyhow::Result<()> {
+    match read(cluster, release).await? {
+        Some(stored) if stored.inputs.run == *run && stored.settled != settled => {
+            let mark = settled.then_some(&run.uid);
+            patch_secret(cluster, release, &json!({ "metadata": { "annotations": { SETTLED: mark } } })).await
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn patch_secret(cluster: &Cluster, release: &ReleaseRef, patch: &serde_json::Value) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ mod values;
 
 pub use drain::{Blocked, drain};
 pub use nodes::{Rollout, nodes};
-pub use release::{Found, origin, release};
+pub use release::{Found, at_work, origin, release};
 pub use rights::{Right, Scope, missing, needed};
 pub use tools::{argo, helm};
 pub use values::{not_taken, values};

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::contract::MIN_DAEMONSET;
+use crate::helm_command::ReleaseRef;
 use crate::plan::Mode;
 use crate::refusal::Refusal;
-use crate::release::{Release, Status};
+use crate::release::{Release, Revision, Status, last_good};
 use crate::settings::Settings;
+use crate::standing::may_work_for;
 use crate::version;
 
 /// What was found under the release's name.
@@ -23,8 +25,8 @@ pub enum Found<'a> {
         release: &'a Release,
         /// Since when its last revision is what it is.
         age: Option<Duration>,
-        /// Our lock on it names a run that is over: a helm that was killed was that run's.
-        abandoned: bool,
+        /// The revision that our lock on it says a run began. Nobody who is alive holds it, or they are named instead.
+        begun: Option<u64>,
     },
 }
 
@@ -35,10 +37,12 @@ const CHART: &str = "kata-deploy";
 pub fn release(found: &Found<'_>, settings: &Settings) -> Vec<Refusal> {
     match found {
         Found::Nothing { elsewhere } => vec![nothing(elsewhere, settings)],
-        Found::Release { release, age, abandoned } => {
+        Found::Release { release, age, begun } => {
             let limit = Duration::from_secs(settings.helm_timeout);
-            let dead = *abandoned || age.is_some_and(|age| age > limit);
-            [chart(release), status(release, dead, limit)].into_iter().flatten().collect()
+            let Release { name, namespace, history, .. } = release;
+            let its = ReleaseRef { name: name.clone(), namespace: namespace.clone() };
+            let at_work = at_work(&its, history, *begun, *age, limit);
+            [chart(release), status(release), at_work].into_iter().flatten().collect()
         }
     }
 }
@@ -82,9 +86,7 @@ fn chart(release: &Release) -> Option<Refusal> {
     })
 }
 
-/// `dead` says that a pending revision's helm is no more: our own lock tells whose it was, and a helm that somebody runs
-/// by hand has as long as ours would; the status is all that Helm itself knows.
-fn status(release: &Release, dead: bool, limit: Duration) -> Option<Refusal> {
+fn status(release: &Release) -> Option<Refusal> {
     let Release { name, namespace, metadata, .. } = release;
     let what = format!("release `{namespace}/{name}` is `{}` at revision {}", metadata.status, metadata.revision);
     match metadata.status {
@@ -98,11 +100,26 @@ fn status(release: &Release, dead: bool, limit: Duration) -> Option<Refusal> {
                 "uninstall it and install kata-deploy again; `helm history {name} --namespace {namespace}` shows what happened"
             )))
         }
-        status if !status.is_pending() || dead => None,
-        _ => Some(Refusal::new(format!("{what}: another helm is at work, or was killed at work")).hint(format!(
-            "wait until it is done; if it is dead, run `helm rollback {name} {} --namespace {namespace} --no-hooks`, or submit again after {}",
-            release.last_deployed().map_or(0, |revision| revision.revision),
-            crate::duration::format(limit),
-        ))),
+        _ => None,
     }
+}
+
+/// Why nothing may be begun while the release's last revision is pending and its helm may be alive.
+pub fn at_work(
+    release: &ReleaseRef,
+    history: &[Revision],
+    begun: Option<u64>,
+    age: Option<Duration>,
+    limit: Duration,
+) -> Option<Refusal> {
+    let ReleaseRef { name, namespace } = release;
+    let pending = history.last().filter(|last| last.status.is_pending())?;
+    let good = last_good(history)?;
+    let left = may_work_for(pending.revision, begun, age, limit)?;
+    let what = format!("release `{namespace}/{name}` is `{}` at revision {}", pending.status, pending.revision);
+    Some(Refusal::new(format!("{what}: another helm is at work, or was killed at work")).hint(format!(
+        "wait until it is done; if it is dead, run `helm rollback {name} {} --namespace {namespace} --no-hooks`, or submit again after {}",
+        good.revision,
+        crate::duration::format(left),
+    )))
 }

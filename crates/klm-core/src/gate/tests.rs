@@ -113,12 +113,13 @@ fn a_release_that_is_not_there_is_looked_for_elsewhere() {
 #[case::rollback(Status::PendingRollback, true, None, true)]
 fn a_release_is_taken_only_in_a_state_to_start_from(
     #[case] status: Status,
-    #[case] abandoned: bool,
+    #[case] ours: bool,
     #[case] age: Option<u64>,
     #[case] passes: bool,
 ) {
     let found = with_status(status);
-    let found = Found::Release { release: &found, age: age.map(Duration::from_secs), abandoned };
+    let begun = Some(if ours { 4 } else { 3 });
+    let found = Found::Release { release: &found, age: age.map(Duration::from_secs), begun };
     let refusals = release(&found, &settings(&[]));
     assert_eq!(refusals.is_empty(), passes, "{refusals:?}");
 }
@@ -128,7 +129,7 @@ fn a_release_that_was_never_deployed_is_nothing_to_go_back_to() {
     for status in [Status::Failed, Status::PendingInstall] {
         let mut never = with_status(status);
         never.history.remove(0);
-        let found = Found::Release { release: &never, age: None, abandoned: true };
+        let found = Found::Release { release: &never, age: None, begun: Some(4) };
         assert!(said(&release(&found, &settings(&[]))).contains("was ever deployed"));
     }
 }
@@ -137,7 +138,7 @@ fn a_release_that_was_never_deployed_is_nothing_to_go_back_to() {
 fn another_chart_is_not_kata_deploy() {
     let mut other = at("4.0.0", json!({}));
     other.metadata.chart = "kata-monitor".into();
-    let found = Found::Release { release: &other, age: None, abandoned: false };
+    let found = Found::Release { release: &other, age: None, begun: None };
     assert!(said(&release(&found, &settings(&[]))).contains("of chart `kata-monitor`"));
 }
 

@@ -10,6 +10,7 @@ fn change() -> Change {
         run: RunId { namespace: "argo".into(), name: "klm-x7k2p".into(), uid: "6f1c".into() },
         purpose: "upgrade to 4.1.0, wave 2 of 3".into(),
         timeout: Duration::from_secs(4500),
+        revision: 8,
         history_max: 10,
     }
 }

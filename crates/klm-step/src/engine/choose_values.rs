@@ -37,7 +37,7 @@ impl Run<'_> {
             Err(error) if self.mode == Mode::Daemonset => return Ok(Some(format!("{error:#}"))),
             Err(error) => return Err(error),
         };
-        let change = self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history.len());
+        let change = self.change(chart, Purpose::TakeBack, &self.origin.chart_version, &history);
         let command = match self.mode {
             Mode::Daemonset => self.origin_again(&change)?,
             Mode::Job => helm_command::restore_values(&change, self.origin.values.clone()),

@@ -8,6 +8,7 @@ use klm_core::journal::RunId;
 use klm_core::origin::{Asked, Origin, RunInputs};
 use klm_core::plan::{Mode, Plan};
 use klm_core::refusal::Refusal;
+use klm_core::release::{Revision, next};
 use klm_core::settings::Settings;
 use klm_core::standing::Purpose;
 use klm_core::values;
@@ -43,6 +44,8 @@ pub struct Run<'a> {
     pub base_revision: u64,
     /// Whether somebody asked for the way back: then only nodes that are to go there are this run's.
     pub asked: bool,
+    /// Whether the run that recorded the origin came to its own end.
+    pub settled: bool,
 }
 
 /// Which way nodes go.
@@ -80,6 +83,10 @@ impl<'a> Run<'a> {
             ));
             return Err(refusal.hint("submit again: the plan of this run is out of date").into());
         }
+        if origin.settled {
+            // `argo retry` goes on with a run that had ended.
+            origin_store::mark_settled(&world.cluster, &release, id, false).await?;
+        }
         let target = Version::parse(&plan.target).context("failed to read the plan's target version")?;
         let run = Self {
             world,
@@ -92,6 +99,7 @@ impl<'a> Run<'a> {
             inputs: origin.inputs,
             base_revision: plan.base_revision,
             asked: false,
+            settled: false,
         };
         Ok((run, stored))
     }
@@ -119,6 +127,7 @@ impl<'a> Run<'a> {
             origin,
             inputs: stored.inputs,
             asked: false,
+            settled: stored.settled,
         }))
     }
 
@@ -129,7 +138,8 @@ impl<'a> Run<'a> {
         let Asked { mode, base_revision, origin, inputs } = asked;
         let target = Version::parse(&origin.target).context("failed to read the origin's target version")?;
         let (id, settings) = (id.clone(), settings.clone());
-        Ok(Some(Self { world, id, release, settings, mode, target, origin, inputs, base_revision, asked: true }))
+        let (asked, settled) = (true, false);
+        Ok(Some(Self { world, id, release, settings, mode, target, origin, inputs, base_revision, asked, settled }))
     }
 
     /// Records where the node is to go, before the first change, for whoever goes on with it.
@@ -204,14 +214,15 @@ impl<'a> Run<'a> {
     }
 
     /// The common part of a call that makes a revision.
-    pub fn change(&self, chart: Chart, purpose: Purpose, what: &str, revisions: usize) -> Change {
+    pub fn change(&self, chart: Chart, purpose: Purpose, what: &str, history: &[Revision]) -> Change {
         Change {
             release: self.release.clone(),
             chart,
             run: self.id.clone(),
             purpose: purpose.describe(what),
             timeout: self.helm_timeout(),
-            history_max: history_max(revisions),
+            revision: next(history),
+            history_max: history_max(history.len()),
         }
     }
 

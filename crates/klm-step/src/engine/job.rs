@@ -85,7 +85,7 @@ impl Run<'_> {
             // Not the current values: those hold the run's own.
             Aim::Origin => (Purpose::TakeBack, Base::Exactly(self.origin.values.clone()), Values::new()),
         };
-        let mut change = self.change(chart, purpose, &format!("{version}, {what}"), history.len());
+        let mut change = self.change(chart, purpose, &format!("{version}, {what}"), history);
         change.timeout = change.timeout.min(self.patience(aim));
         Ok(helm_command::upgrade_wave(&change, &base, &user, &nodes))
     }
@@ -103,21 +103,21 @@ impl Run<'_> {
         let mut helm = std::pin::pin!(self.make_post_rendered(command, aim));
         loop {
             match timeout_at(Instant::now() + LOOK_EVERY, &mut helm).await {
-                Ok(ended) => return unless_stopped(ended),
+                Ok(ended) => return unless_stopped(ended?),
                 Err(_) => self.look(wave, arrived, dispatched, aim).await?,
             }
             let all_is_well = wave.going.is_empty() && wave.failed.is_empty() && dispatched.again.is_empty();
             if wave.verified_here && all_is_well {
                 let rest = async {
-                    let ended = helm.await;
+                    let ended = helm.await?;
                     if ended.is_ok() {
                         self.clear_jobs_ahead().await;
                     }
-                    ended
+                    anyhow::Ok(ended)
                 };
                 let (ended, verified) = tokio::join!(rest, Box::pin(self.verify_early(wave, arrived)));
                 verified?;
-                return unless_stopped(ended);
+                return unless_stopped(ended?);
             }
         }
     }

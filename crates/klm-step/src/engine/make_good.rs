@@ -34,7 +34,7 @@ impl Run<'_> {
             }
             tracing::warn!(revision = failed.revision, %version, "helm didn't finish the release's last upgrade; making a good revision");
             let chart = self.world.helm.chart(&self.settings.kata_deploy_chart, version).await?;
-            let change = self.change(chart, Purpose::Restore, "of job mode", history.len());
+            let change = self.change(chart, Purpose::Restore, "of job mode", &history);
             Ok(Some(helm_command::restore_values(&change, values.clone())))
         })
         .await

@@ -12,6 +12,7 @@ mod job;
 mod make_good;
 mod marks;
 mod old_jobs;
+mod other_helms;
 pub mod record;
 mod release;
 mod restore;
@@ -22,6 +23,7 @@ mod verify;
 pub mod wave;
 
 pub use context::{Aim, Run};
+pub use other_helms::begin_alone;
 pub use release::Unmoved;
 pub use take_back::TakenBack;
 pub use wave::Wave;

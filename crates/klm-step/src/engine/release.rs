@@ -93,9 +93,9 @@ impl Run<'_> {
     }
 
     /// Runs a call that makes a revision.
-    pub async fn make_revision(&self, command: &HelmCommand) -> Result<(), HelmError> {
+    pub async fn make_revision(&self, command: &HelmCommand) -> anyhow::Result<()> {
         tracing::info!(%command, "calling helm");
-        self.call(command).await
+        Ok(Box::pin(self.claimed(command, self.call(command))).await??)
     }
 
     /// Runs a call. It may build on values that helm reads by itself: those of the release, which are the user's.
@@ -133,11 +133,12 @@ impl Run<'_> {
     }
 
     /// Runs a call whose manifests are limited to a wave.
-    pub async fn make_post_rendered(&self, command: &HelmCommand, aim: Aim) -> Result<(), HelmError> {
-        let version = self.version(aim).map_err(|error| HelmError::said("upgrade", error.to_string()))?;
+    pub async fn make_post_rendered(&self, command: &HelmCommand, aim: Aim) -> anyhow::Result<Result<(), HelmError>> {
+        let version = self.version(aim)?;
         tracing::info!(%command, "calling helm");
         self.world.helm.never_quote(&self.origin.values);
-        self.world.helm.change_scoped(command, self.helm_timeout(), &version).await
+        let call = self.world.helm.change_scoped(command, self.helm_timeout(), &version);
+        Box::pin(self.claimed(command, call)).await
     }
 
     /// Arms the release if nothing else is armed; else upgrades it.
@@ -149,12 +150,11 @@ impl Run<'_> {
             }
             let chart = self.chart(Aim::Origin).await?;
             let version = &self.origin.chart_version;
-            let change =
-                self.change(chart, Purpose::Arm, &format!("{version}: OnDelete, nothing restarts"), history.len());
+            let change = self.change(chart, Purpose::Arm, &format!("{version}: OnDelete, nothing restarts"), history);
             return Ok(self.make_revision(&helm_command::arm(&change)).await?);
         }
         let chart = self.chart(Aim::Target).await?;
-        let change = self.change(chart, Purpose::Upgrade, &self.target.to_string(), history.len());
+        let change = self.change(chart, Purpose::Upgrade, &self.target.to_string(), history);
         let upgrade = helm_command::upgrade_daemonset(&change, &self.set_values().await?, has_job_mode(&self.target));
         Ok(self.make_revision(&upgrade).await?)
     }
@@ -169,7 +169,7 @@ impl Run<'_> {
     async fn go_home(&self, history: &[Revision]) -> Result<(), MoveError> {
         let armed = self.origin.armed.or_else(|| armed_since(history, self.origin.revision));
         let known = |number: &u64| history.iter().any(|revision| revision.revision == *number);
-        let change = |chart| self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history.len());
+        let change = |chart| self.change(chart, Purpose::TakeBack, &self.origin.chart_version, history);
         let is_current = self.origin.outdated.is_none();
         let command = match armed.filter(|armed| known(armed) && is_current) {
             Some(armed) => helm_command::rollback(&change(NO_CHART), armed),
@@ -180,10 +180,11 @@ impl Run<'_> {
     }
 
     /// Makes a release that is at the origin already keep its pods until they are deleted.
-    pub async fn arm(&self, revisions: usize) -> anyhow::Result<()> {
+    pub async fn arm(&self) -> anyhow::Result<()> {
+        let history = self.release_is_free().await??;
         let chart = self.chart(Aim::Origin).await?;
-        let change = self.change(chart, Purpose::Arm, &format!("{}: OnDelete", self.origin.chart_version), revisions);
-        Ok(self.make_revision(&helm_command::arm(&change)).await?)
+        let change = self.change(chart, Purpose::Arm, &format!("{}: OnDelete", self.origin.chart_version), &history);
+        self.make_revision(&helm_command::arm(&change)).await
     }
 
     /// The origin as a new revision, in daemonset mode.
@@ -192,8 +193,8 @@ impl Run<'_> {
         Ok(helm_command::origin_again(change, self.origin.values.clone(), has_job_mode(&version)))
     }
 
-    /// Helm takes a release for locked whose last revision is pending; going back to a good revision unlocks it. The
-    /// lock is ours, so the helm that left it is dead.
+    /// Helm takes a release for locked whose last revision is pending; going back to a good revision unlocks it, once the
+    /// helm that left it is dead.
     async fn put_right(&self, deployed: Option<u64>, history: &[Revision]) -> Result<(), MoveError> {
         let Some(deployed) = deployed else {
             return Err(MoveError::Unmoved(Unmoved(format!(
@@ -201,11 +202,16 @@ impl Run<'_> {
                 self.release_name()
             ))));
         };
+        if let Some(pending) = history.last()
+            && Box::pin(self.outlive(pending)).await?
+        {
+            return Ok(());
+        }
         tracing::warn!(
             revision = deployed,
             "a killed helm left the release pending; going back to its last good revision"
         );
-        let change = self.change(NO_CHART, Purpose::TakeBack, "its last good revision", history.len());
+        let change = self.change(NO_CHART, Purpose::TakeBack, "its last good revision", history);
         Ok(self.make_revision(&helm_command::rollback(&change, deployed)).await?)
     }
 

@@ -48,7 +48,7 @@ impl Run<'_> {
             }
             (mode, _) => (Purpose::Restore, format!("of {mode} mode")),
         };
-        let change = self.change(chart, purpose, &what, history.len());
+        let change = self.change(chart, purpose, &what, &history);
         Ok(Some(helm_command::restore_values(&change, wanted)))
     }
 }

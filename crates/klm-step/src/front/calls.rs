@@ -7,7 +7,7 @@ use klm_core::helm_command::{self, Base, Change, Chart, HelmCommand};
 use klm_core::journal::RunId;
 use klm_core::name::NodeName;
 use klm_core::plan::Mode;
-use klm_core::release::Release;
+use klm_core::release::{Release, next};
 use klm_core::standing::Purpose;
 use klm_core::values::text;
 use klm_core::version::has_job_mode;
@@ -25,6 +25,7 @@ fn change(request: &Request, base: &Release, chart: Chart, purpose: Purpose, ver
         run: RunId { namespace: word("<namespace>"), name: word("<workflow>"), uid: word("<uid>") },
         purpose: purpose.describe(version),
         timeout: Duration::from_secs(request.settings.helm_timeout),
+        revision: next(&base.history),
         history_max: helm_command::history_max(base.history.len()),
     }
 }

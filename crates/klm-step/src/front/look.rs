@@ -8,13 +8,14 @@ use klm_core::helm_command::ReleaseRef;
 use klm_core::journal::RunId;
 use klm_core::name::NodeName;
 use klm_core::node::NodeFacts;
-use klm_core::origin::{Change, Origin};
+use klm_core::origin::{Asked, Change, Origin};
 use klm_core::release::Release;
 use klm_core::settings::Settings;
 use klm_core::standing::changed_since;
 
 use super::installs::{self, Installs};
 use super::live::Live;
+use super::recorded::Recorded;
 use crate::cluster::{ApiError, Query};
 use crate::lock::{self, Held};
 use crate::origin_store::{self, StoredOrigin};
@@ -39,14 +40,24 @@ pub struct Seen {
     pub installed: BTreeMap<NodeName, String>,
     /// The living run that holds the lock.
     pub held: Option<Held>,
-    /// The lock names a run that is over.
-    pub abandoned: bool,
+    /// The revision that the lock says a run began.
+    pub begun: Option<u64>,
     /// What an earlier run recorded.
     pub stored: Option<StoredOrigin>,
+    /// The last rollback that somebody asked for.
+    pub asked: Option<Asked>,
     /// What somebody else has changed in the release since.
     pub change: Option<Change>,
     /// The node that we run on.
     pub host: Option<NodeName>,
+}
+
+impl Seen {
+    /// What earlier runs recorded.
+    pub fn recorded(&self) -> Recorded<'_> {
+        let origin = self.stored.as_ref().map(|stored| &stored.origin);
+        Recorded { origin, asked: self.asked.as_ref(), change: self.change.as_ref() }
+    }
 }
 
 /// The release that the settings name.
@@ -62,7 +73,7 @@ pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: O
     let run = run.unwrap_or(&nobody);
     let suffix = live.as_ref().and_then(|live| live.base.suffix());
     let held = lock::holder(cluster, &release, run).await.context("failed to look at the release's lock")?;
-    let holder = lock::last_holder(cluster, &release).await.context("failed to look at the release's lock")?;
+    let begun = lock::begun(cluster, &release).await.context("failed to look at the release's lock")?;
     let stored = origin_store::read(cluster, &release).await?;
     let change = match (&stored, &live) {
         // At another version the release gets an origin of its own.
@@ -79,8 +90,9 @@ pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: O
         classes: classes.map(|classes| classes.into_iter().map(|class| class.0).collect()),
         installs: Installs::read(world).await?,
         installed: installs::versions(world, &release, suffix).await?,
-        abandoned: held.is_none() && holder.is_some(),
         held,
+        begun,
+        asked: origin_store::asked(cluster, &release).await?,
         stored,
         change,
         host: NodeName::try_from(world.here.node.as_str()).ok(),

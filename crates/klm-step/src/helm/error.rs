@@ -165,7 +165,10 @@ mod tests {
 
     fn command(values: &Value) -> HelmCommand {
         let values = values.as_object().cloned().unwrap();
-        HelmCommand { args: vec![Arg::Text("upgrade".into()), Arg::Text("--install".into()), Arg::Values(values)] }
+        HelmCommand {
+            args: vec![Arg::Text("upgrade".into()), Arg::Text("--install".into()), Arg::Values(values)],
+            makes: None,
+        }
     }
 
     fn failed(stderr: &str) -> Output {

@@ -75,7 +75,7 @@ mod tests {
     fn values_are_readable_by_nobody_else_and_gone_afterwards() {
         let scratch = tempfile::tempdir().unwrap();
         let values = serde_json::json!({"password": "hunter2"}).as_object().cloned().unwrap();
-        let command = HelmCommand { args: vec![Arg::Text("-f".into()), Arg::Values(values)] };
+        let command = HelmCommand { args: vec![Arg::Text("-f".into()), Arg::Values(values)], makes: None };
         let files = write_values(scratch.path(), &command).unwrap();
         assert_eq!(files[0].as_file().metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_to_string(files[0].path()).unwrap(), r#"{"password":"hunter2"}"#);

@@ -7,10 +7,10 @@ use crate::engine::context::release_of;
 use crate::engine::{Run, TakenBack};
 use crate::exit::StepError;
 use crate::front::Outputs;
-use crate::lock;
 use crate::plan_store::{self, StoredPlan};
 use crate::steps::report;
 use crate::world::World;
+use crate::{lock, origin_store};
 
 /// The reason on nodes that a stopped run leaves.
 const STOPPED: &str = "the run was stopped";
@@ -39,6 +39,9 @@ pub async fn run(args: &cli::Finish, world: &World) -> Result<(), StepError> {
         // The one thing besides data that goes to stdout.
         (world.print)(&report.to_string())?;
         Outputs(&args.outputs.outputs).write("report", &report.to_json(REPORT_LIMIT))?;
+    }
+    if settled.stuck.is_empty() {
+        origin_store::mark_settled(&world.cluster, &release, &id, true).await?;
     }
     lock::release(world, &release, &id).await?;
     if settled.stuck.is_empty() { Ok(()) } else { Err(StepError::Stuck(settled.stuck)) }

@@ -7,7 +7,7 @@ use klm_core::refusal::Refusal;
 use crate::cli;
 use crate::cluster::WorkflowTemplate;
 use crate::exit::StepError;
-use crate::front::{Draft, Known, check, expected, origin_of, release_of};
+use crate::front::{Draft, Known, check, expected, release_of};
 use crate::world::World;
 
 /// The step. Exit code 0 means that a run would begin.
@@ -55,9 +55,7 @@ fn forecast(known: &Known, refusals: Vec<String>) -> Forecast {
     let settings = &request.settings;
     let release = release_of(settings);
     let base = seen.live.as_ref().map(|live| &live.base);
-    let stored = seen.stored.as_ref().map(|stored| &stored.origin);
-    let origin = base
-        .map_or_else(String::new, |base| origin_of(stored, seen.change.as_ref(), base, &request.target).chart_version);
+    let origin = base.map_or_else(String::new, |base| seen.recorded().origin_of(base, &request.target).chart_version);
     let waves = forecast::waves(&outcome.selection.nodes, settings.batch_size);
     Forecast {
         release: format!("{}/{}", release.namespace, release.name),

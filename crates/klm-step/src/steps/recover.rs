@@ -8,10 +8,10 @@ use klm_core::settings::{Settings, text};
 
 use crate::cli;
 use crate::engine::context::release_of;
-use crate::engine::{Run, TakenBack};
+use crate::engine::{Run, TakenBack, begin_alone};
 use crate::exit::{NodeFailure, StepError, count};
 use crate::world::World;
-use crate::{lock, manifest, plan_store};
+use crate::{lock, manifest, origin_store, plan_store};
 
 /// The reason on nodes that a terminated run left.
 const LEFT_BEHIND: &str = "its run ended without settling it";
@@ -26,16 +26,18 @@ pub async fn run(args: &cli::Recover, world: &World) -> Result<(), StepError> {
     // Refuses while a run that holds the lock is alive; takes over from one that isn't.
     lock::hold(world, &release, &id).await?;
     let recovered = recover(world, &id, &settings, text(&given, "verification-pod")).await;
-    if !matches!(recovered, Err(StepError::Stopped)) {
+    // Else the exit handler goes on under it.
+    if matches!(recovered, Ok(()) | Err(StepError::Refused(_))) {
         lock::release(world, &release, &id).await?;
     }
     recovered
 }
 
 async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> Result<(), StepError> {
+    let release = release_of(settings);
+    begin_alone(world, &release, settings).await?;
     let asked = Run::of_asked(world, id, settings).await?;
     let origin = Run::of_origin(world, id, settings).await?;
-    let release = release_of(settings);
     // In the order of their time: a rollback that was asked for has the last word on the release.
     let mut runs: Vec<Run<'_>> = [origin, asked].into_iter().flatten().collect();
     let Some(first) = runs.first() else {
@@ -60,8 +62,9 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
         }
         let (own, others) = run.own(nodes);
         nodes = others;
-        let is_others = own.is_empty() && (run.asked || !nodes.is_empty());
-        if !is_others {
+        // A run that came to its own end has left the release where it belongs.
+        let has_nothing = own.is_empty() && (run.asked || run.settled || !nodes.is_empty());
+        if !has_nothing {
             let own = run.adopt(own, LEFT_BEHIND).await?;
             taken.add(run.settle(own, LEFT_BEHIND).await?);
         } else if !run.asked {
@@ -70,7 +73,13 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
     }
     tracing::info!(restored = %count(taken.restored.len(), "node"), "recovered");
     taken.stuck.extend(nodes.iter().map(forgotten));
-    if taken.stuck.is_empty() { Ok(()) } else { Err(StepError::Stuck(taken.stuck)) }
+    if !taken.stuck.is_empty() {
+        return Err(StepError::Stuck(taken.stuck));
+    }
+    if let Some(run) = runs.iter().find(|run| !run.asked) {
+        origin_store::mark_settled(&world.cluster, &release, &run.inputs.run, true).await?;
+    }
+    Ok(())
 }
 
 /// Another rollback was asked for since, and its record took the place of this node's.

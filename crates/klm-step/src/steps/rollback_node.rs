@@ -16,9 +16,9 @@ use semver::Version;
 
 use crate::cli;
 use crate::engine::context::release_of;
-use crate::engine::{Aim, Run};
+use crate::engine::{Aim, Run, begin_alone};
 use crate::exit::StepError;
-use crate::front::{Live, change_since, is_of, users_values};
+use crate::front::{Live, Recorded, change_since, is_of};
 use crate::origin_store::StoredOrigin;
 use crate::world::World;
 use crate::{lock, manifest, origin_store, plan_store};
@@ -37,8 +37,9 @@ pub async fn run(args: &cli::RollbackNode, world: &World) -> Result<(), StepErro
     plan_store::begin(&world.cluster, &id, &settings).await?;
     lock::hold(world, &release, &id).await?;
     let request = Request { node: &node, version: &args.rollback_version, pod: text(&given, "verification-pod") };
-    let taken = take_back(world, &id, &settings, &request).await;
-    if !matches!(taken, Err(StepError::Stopped)) {
+    let taken = Box::pin(take_back(world, &id, &settings, &request)).await;
+    // Else the exit handler goes on under it.
+    if matches!(taken, Ok(()) | Err(StepError::Refused(_))) {
         lock::release(world, &release, &id).await?;
     }
     taken
@@ -53,6 +54,7 @@ struct Request<'a> {
 
 async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Request<'_>) -> Result<(), StepError> {
     let release = release_of(settings);
+    begin_alone(world, &release, settings).await?;
     // What a killed helm left pending has a wave's values, and no word of whose they are.
     let Some(Live { base: live, .. }) = Live::read(world, &release).await? else {
         return Err(no_release(&release).into());
@@ -79,7 +81,7 @@ async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Req
     if run.mode == Mode::Job {
         run.chart(Aim::Origin).await?;
     } else if live.metadata.version == version && !live.is_on_delete() {
-        run.arm(live.history.len()).await?;
+        run.arm().await?;
     }
     let nodes = run.adopt(vec![facts], ASKED).await?;
     let taken = run.settle(nodes, ASKED).await?;
@@ -117,7 +119,10 @@ async fn aimed<'a>(
         return Err(Refusal::new(what).hint("choose a later version with `-p rollback-version=…`").into());
     }
     manifest::verification_pod_of(request.pod, settings, &id.namespace)?;
-    let users = users_values(stored.as_ref().map(|stored| &stored.origin), live);
+    let asked = origin_store::asked(&world.cluster, &release_of(settings)).await?;
+    let recorded =
+        Recorded { origin: stored.as_ref().map(|stored| &stored.origin), asked: asked.as_ref(), change: None };
+    let users = recorded.users_values(live);
     let origin = match stored.map(|stored| stored.origin).filter(|origin| origin.chart_version == to) {
         Some(origin) => match change_since(world, &release_of(settings), &origin, live).await? {
             Some(change) => origin.with(&change, live),
@@ -151,6 +156,7 @@ async fn aimed<'a>(
         },
         base_revision: live.history.last().map_or(0, |revision| revision.revision),
         asked: true,
+        settled: false,
     })
 }
 

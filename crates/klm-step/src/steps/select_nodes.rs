@@ -10,11 +10,10 @@ use klm_core::selection::left_out;
 
 use crate::cli;
 use crate::exit::StepError;
-use crate::front::{Draft, Live, Outputs, Request, Seen, judge, look, origin_of, plan_of, release_of};
+use crate::front::{Draft, Live, Outputs, Request, judge, look, plan_of, release_of};
 use crate::helm::chart_digest;
-use crate::origin_store::{self, StoredOrigin};
 use crate::world::World;
-use crate::{lock, plan_store};
+use crate::{lock, origin_store, plan_store};
 
 /// A run that waits for another one waits this long; a fleet's rollout may take a night.
 const WAIT_FOR_THE_LOCK: Duration = Duration::from_secs(24 * 3600);
@@ -26,14 +25,12 @@ pub async fn run(args: &cli::SelectNodes, world: &World) -> Result<(), StepError
     let release = release_of(&request.settings);
     // Before the lock: the exit handler must find what to release, whenever this step is killed.
     plan_store::begin(&world.cluster, &run, &request.settings).await?;
-    // Whoever held the lock before us is over once we have it; what their helm left pending is nobody's any more.
-    let abandoned = lock::last_holder(&world.cluster, &release).await?.is_some();
     if request.settings.when_locked == "wait" {
         lock::hold_eventually(world, &release, &run, WAIT_FOR_THE_LOCK).await?;
     } else {
         lock::hold(world, &release, &run).await?;
     }
-    let planned = plan(world, &request, &run, abandoned).await;
+    let planned = plan(world, &request, &run).await;
     match &planned {
         Ok(plan) if !plan.nodes.is_empty() => {}
         // Nothing was touched and nothing will be: others need not wait for the end of this run.
@@ -51,17 +48,16 @@ pub async fn run(args: &cli::SelectNodes, world: &World) -> Result<(), StepError
 
 /// Decides on what is there now, with the lock held, and writes it down: the origin first, because a plan means that
 /// there is one.
-async fn plan(world: &World, request: &Request, run: &RunId, abandoned: bool) -> Result<Plan, StepError> {
+async fn plan(world: &World, request: &Request, run: &RunId) -> Result<Plan, StepError> {
     let settings = &request.settings;
     let release = release_of(settings);
     let live = Live::read(world, &release).await?;
-    let seen = Seen { abandoned, ..look(world, settings, live, Some(run)).await? };
+    let seen = look(world, settings, live, Some(run)).await?;
     let outcome = judge(request, &seen);
     let Some(live) = seen.live.as_ref().filter(|_| outcome.refusals.is_empty()) else {
         return Err(outcome.refusals.into());
     };
-    let stored = seen.stored.as_ref().map(|stored| &stored.origin);
-    let origin = origin_of(stored, seen.change.as_ref(), &live.base, &request.target);
+    let origin = seen.recorded().origin_of(&live.base, &request.target);
     let Some(plan) = plan_of(run, request, &outcome, &origin, &seen) else { return Err(outcome.refusals.into()) };
     for skipped in &outcome.selection.skipped {
         tracing::info!("left out: {skipped}");
@@ -75,7 +71,7 @@ async fn plan(world: &World, request: &Request, run: &RunId, abandoned: bool) ->
             verification_pod: request.verification_text.clone(),
             chart_digest: digest_of_target(world, request).await?,
         };
-        origin_store::write(&world.cluster, &release, &StoredOrigin { origin, inputs }).await?;
+        origin_store::write(&world.cluster, &release, &origin, &inputs).await?;
         tracing::info!(
             nodes = plan.nodes.len(),
             waves = plan.wave_count(),

@@ -1,8 +1,12 @@
 //! kata-deploy's own verification is switched off while a run goes on, and the user's pod for it is there afterwards.
 
+use std::time::Duration;
+
+use klm_step::exit::StepError;
 use klm_testkit::fixtures::Fleet;
 use klm_testkit::{Injection, PodFate};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::bed::{Bed, Flow, NAMESPACE, RELEASE, unverified};
 
@@ -133,6 +137,43 @@ async fn what_a_terminated_run_kept_is_given_back_by_whatever_follows() {
         bed.plan(&next, later, &ALL).await;
         unverified(bed.rollout(&next, 3).await);
         assert_given_back(&bed, &format!("{target}, back from {later}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_terminated_rollback_lent_is_given_back_where_no_run_ever_was() {
+    let users =
+        json!({"deploymentMode": "job", "debug": true, "job": {"parallelism": 7}, "verification": {"pod": USERS}});
+    for next in ["run", "rollback"] {
+        let bed = Bed::new(Fleet::new().version("4.0.0").job().values(users.clone()));
+        bed.cluster.misbehave_at("worker-2", "3.32.0", Injection::Verification(PodFate::NeverEnds));
+        let dead = bed.flow("dead", &[]);
+        let (world, switch) = bed.world();
+        let stopper = async {
+            while bed.helm.last(NAMESPACE, RELEASE).revision < 2
+                || bed.helm.last(NAMESPACE, RELEASE).status != "deployed"
+            {
+                sleep(Duration::from_secs(1)).await;
+            }
+            switch.stop();
+        };
+        let args = ["rollback-node", "--node-name", "worker-2", "--rollback-version", "3.32.0"];
+        let (outcome, ()) = tokio::join!(bed.step_in(&world, &dead, &args), stopper);
+        assert!(matches!(outcome, Err(StepError::Stopped)), "{outcome:?}");
+        bed.end(&dead, "Failed");
+        assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config)["job"]["nodes"], json!(["worker-2"]), "lent");
+        bed.cluster.world(|world| world.kata.heal("worker-2"));
+
+        let flow = bed.flow("next", &[("batch-size", "3")]);
+        if next == "run" {
+            bed.step(&flow, &["select-nodes", "--target-version", "4.1.0"]).await.unwrap();
+            bed.rollout(&flow, 1).await.unwrap();
+        } else {
+            let args = ["rollback-node", "--node-name", "worker-2", "--rollback-version", "4.0.0"];
+            bed.step(&flow, &args).await.unwrap();
+        }
+        assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), users, "after a {next}");
+        bed.assert_tidy();
     }
 }
 

@@ -18,6 +18,7 @@ mod job;
 mod kill;
 mod lent;
 mod midrun;
+mod other_helms;
 mod outage;
 mod outside;
 mod page;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use klm_step::exit::StepError;
-use klm_testkit::fixtures::Fleet;
+use klm_testkit::fixtures::{Fleet, node};
 use klm_testkit::{Injection, Invocation, PodFate};
 use serde_json::{Value, json};
 
@@ -166,6 +166,57 @@ async fn a_run_that_is_only_submitted_again_goes_back_as_the_first_one_would() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn recover_leaves_a_release_alone_whose_run_has_ended_whatever_became_of_its_nodes() {
+    let bed = Bed::new(Fleet::new());
+    whole_run(&bed, "first", "4.0.0").await;
+    for (old, new) in ALL.into_iter().zip(["worker-4", "worker-5", "worker-6"]) {
+        bed.cluster.remove("nodes", "", old).unwrap();
+        bed.cluster.add(node(new));
+    }
+    let before = bed.revisions();
+    bed.step(&bed.flow("recovery", &[]), &["recover"]).await.unwrap();
+    assert_eq!(bed.revisions(), before, "its nodes were replaced");
+
+    let bed = Bed::new(Fleet::new());
+    whole_run(&bed, "first", "4.0.0").await;
+    for node in ALL {
+        let elsewhere = ["rollback-node", "--node-name", node, "--rollback-version", "4.1.0"];
+        bed.step(&bed.flow(&format!("back-{node}"), &[]), &elsewhere).await.unwrap();
+    }
+    let before = bed.revisions();
+    bed.step(&bed.flow("recovery", &[]), &["recover"]).await.unwrap();
+    assert_eq!((bed.revisions(), last(&bed).0.as_str()), (before, "4.1.0"), "they were taken elsewhere");
+}
+
+#[tokio::test(start_paused = true)]
+async fn recover_takes_a_release_back_that_a_terminated_run_moved_for_nothing() {
+    let bed = Bed::new(Fleet::new());
+    let flow = bed.flow("dead", &[]);
+    bed.plan(&flow, "4.0.0", &ALL).await;
+    bed.cluster.misbehave("worker-1", Injection::Slow(Duration::from_secs(600)));
+    let (world, switch) = bed.world();
+    let stopper = async {
+        while last_chart(&bed) != "4.0.0" {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        switch.stop();
+    };
+    let (outcome, ()) = tokio::join!(bed.step_in(&world, &flow, &["apply-wave", "--item", "1"]), stopper);
+    assert!(matches!(outcome, Err(StepError::Stopped)), "{outcome:?}");
+    bed.end(&flow, "Failed");
+    bed.step(&bed.flow("recovery", &[]), &["recover"]).await.unwrap();
+    assert_eq!(last(&bed).0, "3.31.0");
+    bed.assert_tidy();
+    let before = bed.revisions();
+    bed.step(&bed.flow("again", &[]), &["recover"]).await.unwrap();
+    assert_eq!(bed.revisions(), before);
+}
+
+fn last_chart(bed: &Bed) -> String {
+    bed.helm.last(NAMESPACE, RELEASE).chart
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_run_goes_back_to_where_the_first_one_went() {
     for fleet in fleets("3.32.0") {
         let bed = Bed::new(fleet);
@@ -267,9 +318,11 @@ async fn a_node_whose_way_back_was_forgotten_stays_as_it_is_and_says_what_to_do(
     bed.step(&other, &["rollback-node", "--node-name", "worker-3", "--rollback-version", "4.0.0"]).await.unwrap();
     bed.end(&other, "Succeeded");
     let before = bed.installs("worker-2");
-    let outcome = bed.step(&bed.flow("recovery", &[]), &["recover"]).await;
+    let recovery = bed.flow("recovery", &[]);
+    let outcome = bed.step(&recovery, &["recover"]).await;
     let Err(StepError::Stuck(failures)) = outcome else { panic!("{outcome:?}") };
     assert!(failures[0].cause.contains("rollback-version=3.32.0"), "{failures:?}");
+    bed.step(&recovery, &["finish", "--workflow-status", "Failed"]).await.unwrap();
     assert_eq!((bed.installs("worker-2"), bed.cluster.is_cordoned("worker-2")), (before, true));
     let again = bed.flow("again", &[]);
     rollback_node(&bed, &again, "3.32.0").await.unwrap();

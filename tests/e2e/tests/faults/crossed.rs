@@ -1,9 +1,13 @@
 //! People and other runs that cross a run: a second submission, a Helm revision made by hand, cordons, a retry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use klm_bed::wait::{Seen, Wait};
 use klm_e2e::fleet::Kata;
+use klm_standin::injection::Injection;
+use klm_standin::setup;
 
 use super::{HOST, PAIRS, slow_fleet, until_probed};
 
@@ -53,4 +57,35 @@ async fn a_living_run_keeps_its_lock_and_people_keep_their_say() -> Result<()> {
     fleet.uncordon(HOST).await?;
     fleet.helm_kata("upgrade", &Kata::daemonset("4.0.0").set("updateStrategy.type=OnDelete"))?;
     fleet.nothing_left(&before, &run).await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn a_helm_that_somebody_runs_is_not_taken_for_a_dead_one() -> Result<()> {
+    let kata = Kata::job("4.0.0").set("job.parallelism=3");
+    let (fleet, _) = slow_fleet(&kata, "4.0.0").await?;
+    let slower = [Injection::Slow(Duration::from_secs(40))];
+    setup::inject(&fleet.client(), "kube-system", None, Some("4.0.0"), &slower).await?;
+    let fleet = Arc::new(fleet);
+    let theirs = tokio::task::spawn_blocking({
+        let fleet = Arc::clone(&fleet);
+        move || fleet.helm_kata("upgrade", &kata.set("debug=true"))
+    });
+    Wait::new("helm to wait for its dispatcher", Duration::from_secs(60))
+        .until(async || {
+            let at_work = fleet.is_helm_at_work().await?;
+            Ok(if at_work { Seen::Done(()) } else { Seen::NotYet("no pending revision".to_owned()) })
+        })
+        .await?;
+    let refused = fleet.enter("recover", &[]).await?.badly()?;
+    let said = refused.messages().join("\n");
+    ensure!(said.contains("another helm is at work"), "{said}");
+    let left = said.split("submit again after ").nth(1).unwrap_or_default();
+    ensure!(left.starts_with("1m") && !left.starts_with("1m30s"), "its age is known, and how long it may live: {said}");
+    theirs.await??;
+    let revisions = fleet.revisions()?;
+    ensure!(revisions.iter().all(|revision| revision.status != "failed"), "{revisions:?}");
+    let last = revisions.last().map(|last| (last.number, last.status.as_str(), last.description.as_str()));
+    assert_eq!(last, Some((2, "deployed", "Upgrade complete")));
+    fleet.enter("recover", &[]).await?.well().map(drop)
 }

@@ -80,6 +80,10 @@ async fn a_pending_release_is_left_alone_unless_its_helm_was_a_dead_runs() {
     process.run(klm_testkit::Invocation::of(upgrade)).await;
     assert!(refusals(checked(&fleet, "4.0.0", &[]).await).contains("another helm is at work"));
     fleet.0.add(lease("up-0"));
+    assert!(refusals(checked(&fleet, "4.0.0", &[]).await).contains("another helm is at work"), "not that run's");
+    fleet.0.edit("leases", "kube-system", "klm-kata-deploy", |lease| {
+        lease["metadata"]["annotations"] = json!({"katacontainers.io/kata-lifecycle-manager-revision": "2"});
+    });
     checked(&fleet, "4.0.0", &[]).await.unwrap();
 }
 

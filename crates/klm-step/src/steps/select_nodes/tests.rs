@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::Command;
+use crate::origin_store::StoredOrigin;
 use crate::testing::{POD, RUN, command, refusals, world};
 
 struct Bench {
@@ -77,7 +78,7 @@ async fn the_plan_the_origin_the_lock_and_the_outputs_are_written() {
     );
     let outputs = ["node-count", "wave-count", "item-count", "plan"].map(|name| bench.output(name));
     assert_eq!(outputs, ["5", "3", "3", "up-1-plan"]);
-    let StoredOrigin { origin, inputs } = bench.origin().await.unwrap();
+    let StoredOrigin { origin, inputs, settled: _ } = bench.origin().await.unwrap();
     assert_eq!(
         (origin.chart_version.as_str(), origin.values["debug"].as_bool(), origin.armed),
         ("4.0.0", Some(true), None)

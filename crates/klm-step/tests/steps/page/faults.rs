@@ -168,6 +168,26 @@ pub const UNIT: &[Fault] = &[
         "midrun::a_release_that_somebody_uninstalls_stops_the_run_before_its_next_wave",
     ),
     fault(
+        "somebody's own helm is at work on the release in mid-run",
+        "waited for; then the run stops before its next wave, and their revision stays",
+        "other_helms::a_living_helm_of_somebody_else_is_waited_for_and_ends_the_run",
+    ),
+    fault(
+        "`recover` or `rollback-node` while somebody's own helm is at work",
+        "refused, nothing touched",
+        "other_helms::nothing_is_put_right_beside_a_living_helm_of_somebody_else",
+    ),
+    fault(
+        "`rollback-node` is terminated where no run ever was, job mode",
+        "the next run gives back what it had lent",
+        "lent::what_a_terminated_rollback_lent_is_given_back_where_no_run_ever_was",
+    ),
+    fault(
+        "`recover` after all nodes of a run that ended well were replaced or taken elsewhere",
+        "the release stays where it is",
+        "ways_back::recover_leaves_a_release_alone_whose_run_has_ended_whatever_became_of_its_nodes",
+    ),
+    fault(
         "the registry gives another chart under the same version in mid-run, job mode",
         "refused before the next wave, both digests named",
         "midrun::a_chart_that_was_pushed_again_in_mid_run_stops_job_mode_before_its_next_wave",
