@@ -161,6 +161,29 @@ fn only_the_main_branch_moves_latest_and_only_a_release_gives_its_version() {
     assert_eq!(tags("refs/heads/main", "1.2.3-dev"), [commit, "1.2.3-dev"]);
 }
 
+/// What the weekly rebuild says and starts when this release is the newest one; empty: none is.
+fn rebuilt(newest: &str) -> String {
+    let gh = format!(
+        "gh() {{ case \"$1\" in release) echo -n \"$NEWEST\";; *) echo \"gh $*\";; esac; }}; {}",
+        script("rebuild.yaml", "start", "Start \"Build workflow image\" on its tag")
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &gh]);
+    output(bash.env("GITHUB_REPOSITORY", "owner/repository").env("NEWEST", newest)).unwrap()
+}
+
+/// On its tag, the build's own commit is the release's: the one that is signed, attested and in the image's tag.
+#[test]
+fn the_newest_release_is_built_again_on_its_own_tag() {
+    let said = rebuilt("1.2.3");
+    assert_eq!(said.lines().last(), Some("gh workflow run image.yaml --repo owner/repository --ref 1.2.3"));
+    let said = rebuilt("");
+    assert!(said.contains("there is no release yet") && !said.contains("gh workflow run"), "{said}");
+    let weekly = |file: &str| workflows()[file].1["on"]["schedule"][0]["cron"].as_str().unwrap().ends_with("* * 0");
+    assert!(weekly("rebuild.yaml") && weekly("image.yaml"), "the pages promise both every Sunday");
+    assert!(workflows()["image.yaml"].1["on"].get("workflow_dispatch").is_some());
+}
+
 /// A release's first job refuses, and all others wait for it.
 #[test]
 fn nothing_is_built_for_a_version_that_may_not_be_published() {
