@@ -81,7 +81,7 @@
 - apiGroups: ["topology.node.k8s.io"]
   resources: ["noderesourcetopologies"]
   verbs: ["list", "delete"]
-# helm: in Node Feature Discovery's own roles, and may only be given by who has it
+# helm: Node Feature Discovery's own, whose names depend on the release; this reaches every one of the cluster
 - apiGroups: ["rbac.authorization.k8s.io"]
   resources: ["clusterroles", "clusterrolebindings"]
   verbs: ["get", "patch", "delete"]

@@ -22,6 +22,9 @@ Step pods run as one service account. The chart gives it these rights and no oth
   have no bounds.
 - kata-deploy's cluster-wide roles are changed by name. An install with `env.multiInstallSuffix` needs its suffix in
   `rbac.installSuffixes`.
+- `rbac.nodeFeatureDiscovery=true` reaches further than its own objects: the names of Node Feature Discovery's roles depend on the release, so the
+  steps may change and delete every ClusterRole and ClusterRoleBinding. Kubernetes lets them write no more into one than they have themselves, but
+  limits no deletion. The status of every Node can be written, too. Leave it off unless kata-deploy's `node-feature-discovery.enabled` is set.
 
 `check-prerequisites` asks the cluster for these rights before anything is touched, and `helm test` does so at any time.
 

@@ -166,6 +166,20 @@ fn no_right_is_granted_twice_in_one_place() {
     }
 }
 
+/// A reader of the table must see which rules reach what isn't kata-deploy's.
+#[test]
+fn a_rule_that_reaches_every_role_of_the_cluster_says_so() {
+    let reaches = |right: &&Right| {
+        let is_cluster_wide = !matches!(right.place, Place::HelmNamespace | Place::HelmNamespaceNodeFeatureDiscovery);
+        let is_of_roles = right.group == "rbac.authorization.k8s.io" && right.names.is_empty();
+        is_cluster_wide && is_of_roles && right.verbs.iter().any(|verb| ["patch", "update", "delete"].contains(verb))
+    };
+    let found: Vec<_> = RIGHTS.iter().filter(reaches).collect();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].place, Place::NodeFeatureDiscovery, "only where somebody asked for it");
+    assert!(found[0].user.contains("every one of the cluster"), "{}", found[0].user);
+}
+
 #[test]
 fn every_rule_says_who_uses_it() {
     for right in RIGHTS {

@@ -298,8 +298,14 @@ pub const RIGHTS: &[Right] = &[
     ),
     nfd("nfd.k8s-sigs.io", &["nodefeaturegroups/status"], &["patch", "update"]),
     nfd("topology.node.k8s.io", &["noderesourcetopologies"], &["list", "delete"]),
-    // Their names hold the release's name, so they can't be listed here.
-    nfd("rbac.authorization.k8s.io", &["clusterroles", "clusterrolebindings"], &["get", "patch", "delete"]),
+    // Their names hold the release's, which a run chooses, or are the user's own: they can't be listed here.
+    r(
+        Place::NodeFeatureDiscovery,
+        "rbac.authorization.k8s.io",
+        &["clusterroles", "clusterrolebindings"],
+        &["get", "patch", "delete"],
+        "helm: Node Feature Discovery's own, whose names depend on the release; this reaches every one of the cluster",
+    ),
     r(
         Place::HelmNamespaceNodeFeatureDiscovery,
         "apps",

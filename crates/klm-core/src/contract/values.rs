@@ -123,7 +123,8 @@ pub const VALUES: &[Value] = &[
         "rbac.nodeFeatureDiscovery",
         "false",
         ValueKind::Bool,
-        "Allow what Helm needs when kata-deploy's `node-feature-discovery.enabled` is set",
+        "Allow what Helm needs when kata-deploy's `node-feature-discovery.enabled` is set; that reaches every ClusterRole and \
+         ClusterRoleBinding",
     ),
     v("rbac.extraRules", "[]", ValueKind::Objects, "More rules for the steps' ClusterRole"),
     v(
