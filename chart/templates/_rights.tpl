@@ -16,7 +16,7 @@
 - apiGroups: ["node.k8s.io"]
   resources: ["runtimeclasses"]
   verbs: ["get", "list", "create", "patch", "delete"]
-# helm: in kata-deploy's own ClusterRole; preflight: Argo's version
+# helm: in kata-deploy's own ClusterRole; preflight: is Argo installed?
 - apiGroups: ["apiextensions.k8s.io"]
   resources: ["customresourcedefinitions"]
   verbs: ["get", "list"]
@@ -97,7 +97,7 @@
 - apiGroups: ["argoproj.io"]
   resources: ["workflowtaskresults"]
   verbs: ["create", "patch"]
-# preflight: is the template there, and as the cluster's Argo accepts it?
+# preflight: is the template there?
 - apiGroups: ["argoproj.io"]
   resources: ["workflowtemplates"]
   verbs: ["get"]
@@ -105,7 +105,7 @@
 - apiGroups: [""]
   resources: ["configmaps"]
   verbs: ["get", "create", "patch"]
-# klm-step: a step that is started again waits for the end of its predecessor; a drain spares the run's own pods
+# klm-step: a step that is started again waits for the end of its predecessor; check-prerequisites, plan: Argo's version, by the image of its executor
 - apiGroups: [""]
   resources: ["pods"]
   verbs: ["get"]

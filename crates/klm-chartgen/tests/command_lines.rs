@@ -5,7 +5,7 @@
 mod support;
 
 use clap::{CommandFactory, Parser};
-use klm_step::cli::Cli;
+use klm_step::cli::{Cli, Command};
 use serde_json::Value;
 use support::{CASES, objects, of_kind, template};
 
@@ -46,6 +46,21 @@ fn every_containers_arguments_are_understood() {
             }
         }
     }
+}
+
+/// `fullnameOverride` gives the template another name than the chart's.
+#[test]
+fn preflight_looks_for_the_template_that_is_installed() {
+    for case in CASES {
+        let containers = containers(case);
+        let (_, preflight) = containers.iter().find(|(name, _)| name == "preflight").unwrap();
+        let line = ["klm-step"].into_iter().chain(texts(&preflight["args"]));
+        let Command::Preflight(args) = Cli::try_parse_from(line).unwrap().command else { panic!("{case}") };
+        let installed = &template(case)["metadata"];
+        assert_eq!(installed["name"], args.workflow_template, "{case}");
+        assert_eq!(installed["namespace"], args.workflow_namespace, "{case}");
+    }
+    assert_ne!(template("everything")["metadata"]["name"], "kata-lifecycle-manager", "no case has another name");
 }
 
 #[test]

@@ -129,7 +129,7 @@ pub const RIGHTS: &[Right] = &[
         "apiextensions.k8s.io",
         &["customresourcedefinitions"],
         &["get", "list"],
-        "helm: in kata-deploy's own ClusterRole; preflight: Argo's version",
+        "helm: in kata-deploy's own ClusterRole; preflight: is Argo installed?",
     ),
     r(
         Place::Cluster,
@@ -197,13 +197,7 @@ pub const RIGHTS: &[Right] = &[
         &["create", "patch"],
         "Argo's executor: report a step's outputs",
     ),
-    r(
-        Place::WorkflowNamespace,
-        "argoproj.io",
-        &["workflowtemplates"],
-        &["get"],
-        "preflight: is the template there, and as the cluster's Argo accepts it?",
-    ),
+    r(Place::WorkflowNamespace, "argoproj.io", &["workflowtemplates"], &["get"], "preflight: is the template there?"),
     r(
         Place::WorkflowNamespace,
         "",
@@ -216,7 +210,7 @@ pub const RIGHTS: &[Right] = &[
         "",
         &["pods"],
         &["get"],
-        "klm-step: a step that is started again waits for the end of its predecessor; a drain spares the run's own pods",
+        "klm-step: a step that is started again waits for the end of its predecessor; check-prerequisites, plan: Argo's version, by the image of its executor",
     ),
     // kata-deploy's release: Helm's storage, its objects, and what proves an install.
     r(

@@ -233,6 +233,9 @@ pub struct Preflight {
     /// Namespace that Workflows run in.
     #[arg(long)]
     pub workflow_namespace: String,
+    /// Name of the `WorkflowTemplate`.
+    #[arg(long, default_value = klm_core::contract::CHART_NAME)]
+    pub workflow_template: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "documented on the type")]
     pub parameters: ParameterArgs,

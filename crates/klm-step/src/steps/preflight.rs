@@ -1,6 +1,5 @@
 //! preflight: whether this image, its rights and the cluster fit together. What `helm test` runs; touches no node.
 
-use klm_core::contract::CHART_NAME;
 use klm_core::refusal::Refusal;
 
 use crate::cli;
@@ -44,14 +43,12 @@ async fn argo(world: &World) -> Result<Option<Refusal>, StepError> {
     }
 }
 
-/// Says when the template isn't there under its usual name; an override may have given it another.
+/// Says when the template isn't there. Runs can be made from another one, so it is no reason to fail.
 async fn template(args: &cli::Preflight, world: &World) -> Result<(), StepError> {
-    let namespace = args.workflow_namespace.as_str();
-    match world.cluster.get::<WorkflowTemplate>(Some(namespace), CHART_NAME).await {
+    let (namespace, name) = (args.workflow_namespace.as_str(), args.workflow_template.as_str());
+    match world.cluster.get::<WorkflowTemplate>(Some(namespace), name).await {
         Ok(Some(_)) => {}
-        Ok(None) => tracing::warn!(
-            "there is no workflowtemplate `{namespace}/{CHART_NAME}`; is it installed under another name?"
-        ),
+        Ok(None) => tracing::warn!("there is no workflowtemplate `{namespace}/{name}`: nothing to submit a run from"),
         Err(error) if error.is_forbidden() => {}
         Err(error) => return Err(error.into()),
     }

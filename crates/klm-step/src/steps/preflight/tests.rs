@@ -28,6 +28,19 @@ async fn a_cluster_with_argo_and_all_rights_passes_and_stays_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_template_is_looked_for_by_the_name_that_the_chart_gave_it() {
+    for (more, name) in
+        [(&[][..], "kata-lifecycle-manager"), (&["--workflow-template", "kata-rollout"], "kata-rollout")]
+    {
+        let fleet = fleet();
+        checked(&fleet, &[more, &["--verification-pod", POD]].concat()).await.unwrap();
+        let asked = format!("/namespaces/flows/workflowtemplates/{name}");
+        let transcript = fleet.0.transcript();
+        assert!(transcript.iter().any(|line| line.trim_end().ends_with(&asked)), "{asked}: {transcript:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn argo_must_be_there() {
     let said = refusals(checked(&Fleet::new().build(), &[]).await);
     assert!(said.contains("Argo Workflows isn't installed"), "{said}");
