@@ -33,6 +33,13 @@ pub struct Right {
     pub name: String,
 }
 
+impl Right {
+    /// To create objects of the core group.
+    pub const fn to_create(resource: &'static str, scope: Scope) -> Self {
+        Self { scope, group: "", resource, verb: "create", name: String::new() }
+    }
+}
+
 /// Everything that the chart's roles give and a run like this one uses. `mode` and `release` as far as they are known.
 pub fn needed(
     settings: &Settings,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use klm_core::gate;
+use klm_core::gate::{self, Right, Scope};
 use klm_core::helm_command;
 use klm_core::journal::RunId;
 use klm_core::mode;
@@ -50,6 +50,15 @@ impl Findings {
     }
 }
 
+/// Said where the API server would tell of a person's rights.
+const NOT_OURS: &str = "from here you ask with your own rights: the steps' aren't checked, and what you may not try out isn't tried out; `helm test` and each run check the steps'";
+
+/// Whether we have the steps' service account. A person with a kubeconfig has rights of their own, which say nothing
+/// about a run.
+pub(super) fn is_step(world: &World, run: Option<&RunId>) -> bool {
+    run.is_some() || !world.here.pod.is_empty()
+}
+
 /// Checks. `run` is us, when we are a run.
 pub async fn check(
     draft: Draft,
@@ -62,16 +71,19 @@ pub async fn check(
         refusals.extend(draft.complete().err().unwrap_or_default());
         return Ok(Findings::only(refusals));
     };
+    let is_step = is_step(world, run);
+    let rights_of_steps = async |base: Option<&Release>| {
+        if is_step { rights(world, &settings, base, workflow_namespace).await } else { Ok(Vec::new()) }
+    };
     let live = match Live::read(world, &release_of(&settings)).await {
         Ok(live) => live,
         Err(error) => {
             // Without rights nothing can be read, and that is the better message.
-            refusals.extend(rights(world, &settings, None, workflow_namespace).await?);
+            refusals.extend(rights_of_steps(None).await?);
             return if refusals.is_empty() { Err(error.into()) } else { Ok(Findings::only(refusals)) };
         }
     };
-    let base = live.as_ref().map(|live| &live.base);
-    let missing = rights(world, &settings, base, workflow_namespace).await?;
+    let missing = rights_of_steps(live.as_ref().map(|live| &live.base)).await?;
     let is_missing = !missing.is_empty();
     refusals.extend(missing);
     let known = [&refusals[..], draft.refusals()].concat();
@@ -103,13 +115,16 @@ async fn examine(
             return Ok(Findings::only(refusals));
         }
     };
-    let outcome = judge(&request, &seen);
+    let mut outcome = judge(&request, &seen);
+    if !is_step(world, run) {
+        outcome.hazards.push(NOT_OURS.to_owned());
+    }
     refusals.extend(outcome.refusals.iter().cloned());
     refusals.extend(charts(world, &request, &outcome, &seen).await);
     let obstacles = obstacles(world, &request, &seen, &outcome.selection.nodes, run).await?;
     refusals.extend(gate::drain(&obstacles.iter().filter_map(Obstacle::blocked).collect::<Vec<_>>()));
     refusals.extend(guarded(&request.verification, settings, workflow_namespace));
-    refusals.extend(verification_pod(world, &request, &outcome, &seen).await?);
+    refusals.extend(verification_pod(world, &request, &outcome, &seen, run).await?);
     if refusals.is_empty() {
         refusals.extend(render(world, &request, &outcome, &seen).await);
     }
@@ -176,6 +191,7 @@ async fn verification_pod(
     request: &Request,
     outcome: &Outcome,
     seen: &Seen,
+    run: Option<&RunId>,
 ) -> Result<Option<Refusal>, StepError> {
     let chosen = outcome.selection.nodes.first();
     let Some(node) = seen.nodes.iter().find(|node| chosen.is_some_and(|chosen| chosen.0 == node.name)) else {
@@ -189,6 +205,10 @@ async fn verification_pod(
         return Ok(None);
     }
     let namespace = &request.settings.verification_namespace;
+    let scope = Scope::Namespace(namespace.clone());
+    if !is_step(world, run) && !world.cluster.may(&Right::to_create("pods", scope)).await? {
+        return Ok(None);
+    }
     let run = RunId { namespace: String::new(), name: String::new(), uid: "rehearsal".to_owned() };
     let name = pod_name(&run, &node.name, 0);
     let seconds = request.settings.verification_timeout;

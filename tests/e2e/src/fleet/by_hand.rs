@@ -19,7 +19,7 @@ pub struct Planned {
 
 impl Fleet {
     /// Asks for the plan of a run to this version with these parameters, `name=value` each. The checks are those of
-    /// `check-prerequisites`, without the minute that a refused Workflow takes.
+    /// `check-prerequisites` but for the steps' rights, without the minute that a refused Workflow takes.
     pub fn plan_by_hand(&self, target: &str, parameters: &[&str]) -> Result<Planned> {
         let given = parameters.iter().map(|parameter| {
             let (name, value) = parameter.split_once('=').context("a parameter without a value")?;

@@ -5,12 +5,22 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::Command;
-use crate::testing::{POD, bare_world, command, post_render, world};
+use crate::testing::{POD, bare_world, chart_rules, command, post_render, world};
 
+/// What the entrypoint `plan` prints.
 async fn printed(fleet: &(FakeCluster, FakeHelm), target: &str, more: &[&str]) -> (String, Result<(), StepError>) {
+    printed_in(step_on(world(&fleet.0, &fleet.1)), target, more).await
+}
+
+async fn printed_in(world: World, target: &str, more: &[&str]) -> (String, Result<(), StepError>) {
     let line = [&["plan", "--target-version", target, "--verification-pod", POD], more].concat();
     let Command::Plan(args) = command(&line) else { panic!("{line:?}") };
-    print(&args, &world(&fleet.0, &fleet.1)).await.unwrap()
+    print(&args, &world).await.unwrap()
+}
+
+fn step_on(mut world: World) -> World {
+    world.here.pod = "plan-1".to_owned();
+    world
 }
 
 fn fleet() -> (FakeCluster, FakeHelm) {
@@ -102,6 +112,38 @@ async fn an_eviction_that_a_webhook_refuses_is_found_by_trying() {
     let (text, end) = printed(&fleet, "4.0.0", &["--drain-enabled", "true"]).await;
     assert!(text.contains("pod `default/web-1` is never-opens: injected fault 403"), "{text}");
     assert_eq!(end.unwrap_err().code(), 3);
+}
+
+/// Rules of somebody who may look at everything that a run uses, and change nothing.
+fn rules_to_look() -> Vec<Value> {
+    let mut rules = chart_rules();
+    let all = rules.iter_mut().filter_map(|object| object.get_mut("rules")?.as_array_mut()).flatten();
+    for verbs in all.filter_map(|rule| rule["verbs"].as_array_mut()) {
+        verbs.retain(|verb| ["get", "list", "watch"].map(Value::from).contains(verb));
+    }
+    rules
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_may_not_do_says_nothing_about_the_steps() {
+    let (cluster, helm) = Fleet::new().build();
+    cluster.add(pod("web-1").on("worker-1").owned_by("ReplicaSet", "web"));
+    let cluster = cluster.with_rules(&rules_to_look(), "flows", klm_core::contract::CHART_NAME);
+    let (text, end) = printed_in(bare_world(&cluster, &helm), "4.0.0", &["--drain-enabled", "true"]).await;
+    end.unwrap();
+    assert!(text.contains("from here you ask with your own rights: the steps' aren't checked"), "{text}");
+    assert!(!text.contains("in the way of a drain"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_steps_may_not_do_is_refused() {
+    let (cluster, helm) = Fleet::new().build();
+    let cluster = cluster.with_rules(&rules_to_look(), "flows", klm_core::contract::CHART_NAME);
+    let (text, end) = printed_in(step_on(bare_world(&cluster, &helm)), "4.0.0", &[]).await;
+    let refused = end.unwrap_err();
+    assert_eq!(refused.code(), 3);
+    assert!(refused.report().contains("the step's service account may not patch nodes in the whole cluster"), "{text}");
+    assert!(!text.contains("your own rights"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
