@@ -3,11 +3,16 @@
 use anyhow::{Context, Result, bail};
 use klm_core::contract::{CHART_NAME, Kind, ValueKind};
 use klm_core::duration;
+use klm_core::name::MAX_HELM_RELEASE;
 use serde_json::{Map, Value, json};
 
 use crate::tree;
 
-const NAME: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+/// A DNS-1123 label, as namespaces are called.
+const LABEL: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+/// A DNS-1123 subdomain, as most objects are called; `maxLength` stands beside it.
+const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+const MAX_SUBDOMAIN: usize = 253;
 const IMAGE: &str =
     r"^[a-zA-Z0-9][^\s:@]*(:[0-9]+/[^\s:@]+)?(:[A-Za-z0-9_][-.A-Za-z0-9_]{0,127})?(@sha256:[0-9a-f]{64})?$";
 
@@ -47,7 +52,8 @@ fn level() -> Value {
 /// What a parameter's chart value may be.
 pub fn of_parameter(kind: Kind) -> Value {
     match kind {
-        Kind::Name => json!({ "type": "string", "pattern": NAME }),
+        Kind::Namespace => json!({ "type": "string", "pattern": LABEL }),
+        Kind::Release => json!({ "type": "string", "pattern": SUBDOMAIN, "maxLength": MAX_HELM_RELEASE }),
         Kind::OneOf(words) => json!({ "type": "string", "enum": words }),
         Kind::Integer { min } => json!({ "type": "integer", "minimum": min }),
         Kind::Bool => json!({ "type": "boolean" }),
@@ -63,8 +69,11 @@ pub fn of_parameter(kind: Kind) -> Value {
 /// What any other value may be.
 pub fn of_value(kind: ValueKind) -> Value {
     match kind {
-        ValueKind::Name => json!({ "type": "string", "pattern": NAME }),
-        ValueKind::NameOrEmpty => json!({ "type": "string", "pattern": format!("^$|{NAME}") }),
+        ValueKind::Namespace => json!({ "type": "string", "pattern": LABEL }),
+        ValueKind::LabelOrEmpty => json!({ "type": "string", "pattern": format!("^$|{LABEL}") }),
+        ValueKind::NameOrEmpty => {
+            json!({ "type": "string", "pattern": format!("^$|{SUBDOMAIN}"), "maxLength": MAX_SUBDOMAIN })
+        }
         ValueKind::Text => json!({ "type": "string" }),
         ValueKind::Image => json!({ "type": "string", "pattern": IMAGE }),
         ValueKind::Bool => json!({ "type": "boolean" }),
@@ -77,21 +86,19 @@ pub fn of_value(kind: ValueKind) -> Value {
         ValueKind::Objects => json!({ "type": "array", "items": { "type": "object" } }),
         ValueKind::Namespaces => json!({
             "type": "array",
-            "items": { "type": "string", "pattern": format!(r"^\*$|{NAME}") },
+            "items": { "type": "string", "pattern": format!(r"^\*$|{LABEL}") },
             "uniqueItems": true,
         }),
         ValueKind::Texts => json!({ "type": "array", "items": { "type": "string" }, "uniqueItems": true }),
-        ValueKind::Secrets => json!({
-            "type": "array",
-            "items": { "anyOf": [
-                { "type": "string", "pattern": NAME },
-                {
-                    "type": "object",
-                    "required": ["name"],
-                    "properties": { "name": { "type": "string", "pattern": NAME } },
-                    "additionalProperties": false,
-                },
-            ] },
-        }),
+        ValueKind::Secrets => {
+            let name = json!({ "type": "string", "pattern": SUBDOMAIN, "maxLength": MAX_SUBDOMAIN });
+            let object = json!({
+                "type": "object",
+                "required": ["name"],
+                "properties": { "name": name },
+                "additionalProperties": false,
+            });
+            json!({ "type": "array", "items": { "anyOf": [name, object] } })
+        }
     }
 }

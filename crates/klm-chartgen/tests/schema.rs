@@ -6,6 +6,8 @@ mod support;
 use std::fs;
 
 use jsonschema::Validator;
+use klm_core::contract::{Kind, PARAMETERS};
+use klm_core::settings::Settings;
 use serde_json::{Value, json};
 use support::{CASES, chart, values};
 
@@ -61,6 +63,42 @@ fn a_wrong_value_is_refused() {
         json!({ "commonLabels": { "a": 1 } }),
     ] {
         assert!(!validator.is_valid(&wrong), "{wrong}");
+    }
+}
+
+#[test]
+fn an_object_may_have_every_name_that_kubernetes_takes() {
+    let validator = validator();
+    let named = |name: &str| {
+        [
+            json!({ "caBundle": { "configMap": name } }),
+            json!({ "registry": { "existingSecret": name } }),
+            json!({ "serviceAccount": { "name": name } }),
+            json!({ "imagePullSecrets": [name] }),
+            json!({ "imagePullSecrets": [{ "name": name }] }),
+        ]
+    };
+    let longest = "a".repeat(253);
+    for values in ["kube-root-ca.crt", "a", "a.b-1.c", &longest].into_iter().flat_map(named) {
+        assert!(validator.is_valid(&values), "{values}");
+    }
+    for values in ["a..b", ".a", "a.", "-a", "A", "a/b", &format!("{longest}a")].into_iter().flat_map(named) {
+        assert!(!validator.is_valid(&values), "{values}");
+    }
+}
+
+#[test]
+fn the_schema_and_the_steps_agree_on_what_releases_and_namespaces_are_called() {
+    let validator = validator();
+    let texts = ["kata-deploy", "kata.prod", "a", "0", "-a", "a-", "a..b", ".a", "A", "a_b", "a b", "*"];
+    let lengths = [53, 54, 63, 64].map(|length| "a".repeat(length));
+    for text in texts.into_iter().chain(lengths.iter().map(String::as_str)) {
+        for parameter in PARAMETERS.iter().filter(|it| matches!(it.kind, Kind::Release | Kind::Namespace)) {
+            let value = parameter.value.strip_prefix("defaults.").unwrap();
+            let is_allowed = validator.is_valid(&json!({ "defaults": { value: text } }));
+            let given = [(parameter.name.to_owned(), text.to_owned())].into();
+            assert_eq!(is_allowed, Settings::parse(&given).is_ok(), "{}: {text}", parameter.name);
+        }
     }
 }
 

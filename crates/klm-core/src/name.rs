@@ -58,7 +58,15 @@ pub fn is_dns1123_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Whether Kubernetes takes this as the name of a node.
+/// Whether Helm takes this as the name of a release.
+pub fn is_helm_release(text: &str) -> bool {
+    text.len() <= MAX_HELM_RELEASE && is_dns1123_subdomain(text)
+}
+
+/// Characters of a Helm release's name.
+pub const MAX_HELM_RELEASE: usize = 53;
+
+/// Whether Kubernetes takes this as the name of a node, a Secret, a `ConfigMap` or a service account.
 pub fn is_dns1123_subdomain(text: &str) -> bool {
     !text.is_empty() && text.len() <= 253 && text.split('.').all(is_dns1123_part)
 }
@@ -73,6 +81,17 @@ fn is_dns1123_part(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_release_may_be_called_what_helm_allows() {
+        let longest = "a".repeat(MAX_HELM_RELEASE);
+        for text in ["kata-deploy", "kata.prod", "0.1", &longest] {
+            assert!(is_helm_release(text), "{text}");
+        }
+        for text in ["", ".", "a.", ".a", "a..b", "a.-b", "A", "a_b", "--kube-token", &format!("{longest}a")] {
+            assert!(!is_helm_release(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_node_name_can_never_carry_an_argument_a_path_or_a_list() {

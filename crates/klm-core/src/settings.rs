@@ -126,7 +126,13 @@ fn check(parameter: &Parameter, text: &str) -> Result<(), Refusal> {
     let Parameter { name, kind, .. } = parameter;
     let refuse = |allowed: &str| Err(Refusal::new(format!("parameter `{name}` is `{text}`, but must be {allowed}")));
     match kind {
-        Kind::Name if !name::is_dns1123_label(text) => refuse("a DNS-1123 label: lower-case letters, digits and `-`"),
+        Kind::Namespace if !name::is_dns1123_label(text) => {
+            refuse("a DNS-1123 label: lower-case letters, digits and `-`")
+        }
+        Kind::Release if !name::is_helm_release(text) => refuse(&format!(
+            "the name of a Helm release: lower-case letters, digits, `-` and `.`, at most {} characters",
+            name::MAX_HELM_RELEASE
+        )),
         Kind::OneOf(words) if !words.contains(&text) => {
             refuse(&words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "))
         }

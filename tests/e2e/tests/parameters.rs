@@ -50,7 +50,7 @@ fn another(name: &str, kind: Kind) -> Option<(String, Value)> {
         (_, Kind::Bool) => ("true", json!(true)),
         (_, Kind::Duration) => ("2m7s", json!(127)),
         (_, Kind::OneOf(words)) => return words.last().map(|word| ((*word).to_owned(), json!(word))),
-        (_, Kind::Name | Kind::SetValues | Kind::ChartReference) => return None,
+        (_, Kind::Namespace | Kind::Release | Kind::SetValues | Kind::ChartReference) => return None,
     };
     Some((text.to_owned(), json))
 }

@@ -3,8 +3,10 @@
 /// What a parameter's text must be. One place for the chart's schema and for the step's parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A DNS-1123 label or subdomain.
-    Name,
+    /// A namespace: a DNS-1123 label.
+    Namespace,
+    /// A Helm release: a short DNS-1123 subdomain.
+    Release,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A whole number, at least this.
@@ -47,8 +49,8 @@ pub struct Parameter {
 
 /// Every parameter that has a default. Those without one are [`super::entrypoint::Input`]s.
 pub const PARAMETERS: &[Parameter] = &[
-    p("helm-release", "defaults.helmRelease", "kata-deploy", Kind::Name, "Helm release of kata-deploy"),
-    p("helm-namespace", "defaults.helmNamespace", "kube-system", Kind::Name, "Namespace of that release"),
+    p("helm-release", "defaults.helmRelease", "kata-deploy", Kind::Release, "Helm release of kata-deploy"),
+    p("helm-namespace", "defaults.helmNamespace", "kube-system", Kind::Namespace, "Namespace of that release"),
     p(
         "deployment-mode",
         "defaults.deploymentMode",
@@ -64,7 +66,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "verification-namespace",
         "defaults.verificationNamespace",
         "default",
-        Kind::Name,
+        Kind::Namespace,
         "Namespace of the verification pods",
     ),
     p(

@@ -3,9 +3,11 @@
 /// What a value must be. The chart's schema is made from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
-    /// A DNS-1123 name.
-    Name,
-    /// A DNS-1123 name, or nothing.
+    /// A namespace: a DNS-1123 label.
+    Namespace,
+    /// A DNS-1123 label, or nothing: it becomes a part of longer names.
+    LabelOrEmpty,
+    /// The name of an object that is there already, a DNS-1123 subdomain, or nothing.
     NameOrEmpty,
     /// Any text.
     Text,
@@ -59,14 +61,14 @@ pub const VALUES: &[Value] = &[
     v(
         "argoNamespace",
         "argo",
-        ValueKind::Name,
+        ValueKind::Namespace,
         "Namespace for the WorkflowTemplate and the service account of its steps",
     ),
-    v("nameOverride", "\"\"", ValueKind::NameOrEmpty, "Another name for `app.kubernetes.io/name` and for objects"),
+    v("nameOverride", "\"\"", ValueKind::LabelOrEmpty, "Another name for `app.kubernetes.io/name` and for objects"),
     v(
         "fullnameOverride",
         "\"\"",
-        ValueKind::NameOrEmpty,
+        ValueKind::LabelOrEmpty,
         "Another name for the WorkflowTemplate and all other objects; it doesn't depend on the release's name",
     ),
     v(

@@ -18,6 +18,7 @@ mod job;
 mod kill;
 mod lent;
 mod midrun;
+mod names;
 mod other_helms;
 mod outage;
 mod outside;
