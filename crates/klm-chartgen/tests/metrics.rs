@@ -52,6 +52,47 @@ fn alerts_and_dashboard_ask_only_for_what_is_exported() {
     }
 }
 
+/// Argo refuses a metric whose help, labels or type differ from those of its name.
+#[test]
+fn a_metric_looks_the_same_wherever_it_is_exported() {
+    let workflow = template("everything");
+    let mut looks = BTreeMap::new();
+    for metric in templates(&workflow).iter().flat_map(|template| list(&template["metrics"]["prometheus"])) {
+        let kind = ["gauge", "counter", "histogram"].map(|kind| metric.get(kind).is_some());
+        let look = (&metric["help"], &metric["labels"], kind);
+        let first = *looks.entry(name(metric)).or_insert(look);
+        assert_eq!(first, look, "{metric}");
+    }
+    assert!(looks.len() > 2, "{looks:?}: the search for them is broken");
+}
+
+/// An alert that only waves raise and end would miss nodes that get stuck later, and go on when `recover` has helped.
+#[test]
+fn whatever_takes_nodes_back_raises_and_ends_the_alert_of_a_failed_rollback() {
+    let workflow = template("everything");
+    let gauge = |template: &Value, value: &str| {
+        let all = list(&template["metrics"]["prometheus"]).iter();
+        let mut found = all.filter(|it| name(it) == "klm_rollback_succeeded" && it["gauge"]["value"] == value);
+        found.next().map(|metric| metric["when"].as_str().unwrap().to_owned())
+    };
+    let all = templates(&workflow).iter();
+    let found: Vec<_> = all
+        .filter_map(|template| Some((name(template), gauge(template, "1")?, gauge(template, "0")?)))
+        .map(|(name, ended, raised)| format!("{name}: 1 when {ended}, 0 when {raised}"))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "rollback: 1 when {{status}} == Succeeded, 0 when {{status}} != Succeeded",
+            // Refused is not failed.
+            "run-rollback-node: 1 when {{status}} == Succeeded, 0 when {{exitCode}} == 5",
+            "run-recover: 1 when {{status}} == Succeeded, 0 when {{exitCode}} == 5",
+            // It also ends runs that touched no node, while another one's is stuck; and a lost pod is started again.
+            "finish: 1 when {{status}} == Succeeded && {{outputs.parameters.taken-back}} > 0, 0 when {{exitCode}} == 5 || {{exitCode}} == 1",
+        ]
+    );
+}
+
 #[test]
 fn node_labels_are_asked_for_as_kube_state_metrics_calls_them() {
     let of_state_metrics = |label: &str| format!("label_{}", label.replace(['.', '/', '-'], "_"));

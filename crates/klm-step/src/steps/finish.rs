@@ -34,11 +34,13 @@ pub async fn run(args: &cli::Finish, world: &World) -> Result<(), StepError> {
     lock::hold(world, &release, &id).await?;
     let stored = plan_store::read(&world.cluster, &id).await?;
     let settled = Box::pin(settle(world, &id, &settings, stored.as_ref())).await?;
+    let outputs = Outputs(&args.outputs.outputs);
+    outputs.write("taken-back", &settled.restored.len().to_string())?;
     if let Some(stored) = &stored {
         let report = report::of(world, stored, &args.workflow_status, &settled).await?;
         // The one thing besides data that goes to stdout.
         (world.print)(&report.to_string())?;
-        Outputs(&args.outputs.outputs).write("report", &report.to_json(REPORT_LIMIT))?;
+        outputs.write("report", &report.to_json(REPORT_LIMIT))?;
     }
     if settled.stuck.is_empty() {
         origin_store::mark_settled(&world.cluster, &release, &id, true).await?;

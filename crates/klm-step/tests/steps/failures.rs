@@ -130,3 +130,20 @@ async fn a_step_that_is_started_again_after_a_node_of_its_own_failed_fails_again
         bed.assert_tidy();
     }
 }
+
+/// The alert of a rollback that failed ends when the last step takes nodes back, not when it has nothing to do.
+#[tokio::test(start_paused = true)]
+async fn the_last_step_says_how_many_nodes_it_took_back() {
+    for (items, status, taken_back) in [(0, "Failed", "2"), (2, "Succeeded", "0")] {
+        let bed = Bed::new(Fleet::new());
+        let flow = bed.flow("up", &[("batch-size", "2")]);
+        bed.plan(&flow, "4.0.0", &["worker-1", "worker-2", "worker-3"]).await;
+        // Stopped before the first wave was verified.
+        bed.step(&flow, &["apply-wave", "--item", "1"]).await.unwrap();
+        for item in 1..=items {
+            bed.item(&flow, item).await.unwrap();
+        }
+        bed.step(&flow, &["finish", "--workflow-status", status]).await.unwrap();
+        assert_eq!(std::fs::read_to_string(bed.outputs.path().join("taken-back")).unwrap(), taken_back);
+    }
+}
