@@ -210,11 +210,14 @@ async fn with_scope_wave_the_whole_wave_goes_back() -> Result<()> {
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn a_node_that_can_not_be_taken_back_stays_cordoned_until_recover_succeeds() -> Result<()> {
     let fleet = Fleet::bare().await?;
-    fleet.install_lifecycle(&Lifecycle::verifying_with(VerificationPod::failing_on(&["worker-1"])))?;
+    let exporting = |lifecycle: Lifecycle| lifecycle.set("metrics.enabled=true");
+    let failing = Lifecycle::verifying_with(VerificationPod::failing_on(&["worker-1"]));
+    fleet.install_lifecycle(&exporting(failing))?;
     fleet.install(&Kata::daemonset("3.31.0")).await?;
     let before = fleet.before().await?;
 
     let run = fleet.deploy("4.0.0", &[]).await?.badly()?;
+    assert_eq!(run.metrics_error(), None);
 
     let node = fleet.node("worker-1").await?;
     assert!(node.cordoned, "nothing may land on it: {node:?}");
@@ -224,8 +227,9 @@ async fn a_node_that_can_not_be_taken_back_stays_cordoned_until_recover_succeeds
     assert!(said.contains("recover") && said.contains("worker-1"), "{said}");
 
     // What was wrong was the pod. A submission's own pod counts, or nothing could ever be put right.
-    fleet.install_lifecycle(&Lifecycle::default())?;
+    fleet.install_lifecycle(&exporting(Lifecycle::default()))?;
     let recovered = fleet.enter("recover", &[]).await?.well()?;
+    assert_eq!(recovered.metrics_error(), None);
     assert_eq!(fleet.statuses().await?, ["rolled-back", "", ""], "{}", recovered.log());
     fleet.nothing_left(&before, &recovered).await
 }

@@ -309,6 +309,13 @@ impl Finished {
             .collect()
     }
 
+    /// What Argo says of a metric that it could not export.
+    pub fn metrics_error(&self) -> Option<&str> {
+        let conditions = self.outcome.object["status"]["conditions"].as_array()?;
+        let failed = conditions.iter().find(|condition| condition["type"] == "MetricsError")?;
+        failed["message"].as_str()
+    }
+
     /// How many pods the run had.
     pub fn pod_count(&self) -> usize {
         let nodes = self.outcome.object["status"]["nodes"].as_object().into_iter().flat_map(|nodes| nodes.values());

@@ -64,7 +64,7 @@ async fn a_living_run_keeps_its_lock_and_people_keep_their_say() -> Result<()> {
 async fn a_helm_that_somebody_runs_is_not_taken_for_a_dead_one() -> Result<()> {
     let kata = Kata::job("4.0.0").set("job.parallelism=3");
     let (fleet, _) = slow_fleet(&kata, "4.0.0").await?;
-    let slower = [Injection::Slow(Duration::from_secs(40))];
+    let slower = [Injection::Slow(Duration::from_secs(30))];
     setup::inject(&fleet.client(), "kube-system", None, Some("4.0.0"), &slower).await?;
     let fleet = Arc::new(fleet);
     let theirs = tokio::task::spawn_blocking({
@@ -87,5 +87,5 @@ async fn a_helm_that_somebody_runs_is_not_taken_for_a_dead_one() -> Result<()> {
     ensure!(revisions.iter().all(|revision| revision.status != "failed"), "{revisions:?}");
     let last = revisions.last().map(|last| (last.number, last.status.as_str(), last.description.as_str()));
     assert_eq!(last, Some((2, "deployed", "Upgrade complete")));
-    fleet.enter("recover", &[]).await?.well().map(drop)
+    Ok(())
 }
