@@ -40,6 +40,8 @@ spec:
       automountServiceAccountToken: false
       {{- else }}
       serviceAccountName: kata-deploy-sa{{ include "kata-deploy.suffix" $root }}
+      {{- /* In place of upstream's hostPID: a stage that is told to go goes, in the middle of its work. */}}
+      shareProcessNamespace: true
       {{- end }}
       {{- include "kata-deploy.pullSecrets" $root | nindent 6 }}
       {{- with $root.Values.priorityClassName }}

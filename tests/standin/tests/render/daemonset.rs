@@ -64,6 +64,13 @@ fn only_3_27_cleans_up_before_it_stops() {
 }
 
 #[test]
+fn its_program_is_not_the_first_process_which_could_not_be_told_to_go_while_it_starts() {
+    for version in ALL_VERSIONS {
+        assert_eq!(daemonset(version, &[])["spec"]["template"]["spec"]["shareProcessNamespace"], true, "{version}");
+    }
+}
+
+#[test]
 fn on_delete_leaves_the_rolling_update_settings_beside_it() {
     for version in ALL_VERSIONS {
         let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}});

@@ -187,12 +187,14 @@ fn version_1_jobs_label_the_node_and_version_2_jobs_have_no_rights_at_all() {
             assert_eq!(containers(&cleanup, "initContainers"), ["revert-cri"]);
             assert_eq!(pod["serviceAccountName"], json!(null));
             assert_eq!(pod["automountServiceAccountToken"], false);
+            assert_eq!(pod["shareProcessNamespace"], json!(null));
             assert_eq!(install["spec"]["activeDeadlineSeconds"], 3600);
         } else {
             assert_eq!(containers(&install, "initContainers"), ["host-check", "artifacts", "cri"]);
             assert_eq!(containers(&install, "containers"), ["label"]);
             assert_eq!(containers(&cleanup, "initContainers"), ["unlabel", "revert-cri"]);
             assert_eq!(pod["serviceAccountName"], "kata-deploy-sa");
+            assert_eq!(pod["shareProcessNamespace"], true, "as upstream's hostPID, it lets a stage be told to go");
             assert_eq!(install["spec"]["activeDeadlineSeconds"], json!(null));
         }
         assert_eq!(containers(&cleanup, "containers"), ["remove-artifacts"]);
