@@ -93,6 +93,11 @@ impl Cluster {
         }
     }
 
+    /// Whether it was started here, so that Argo's controller is a program beside the tests and not a pod.
+    pub const fn is_bed(&self) -> bool {
+        matches!(self.kind, Kind::Bed(_))
+    }
+
     /// The OCI registry, `HOST:PORT`, plain HTTP; the same for pods and for us.
     pub fn registry(&self) -> Option<&str> {
         match &self.kind {

@@ -85,7 +85,8 @@ fn whatever_takes_nodes_back_raises_and_ends_the_alert_of_a_failed_rollback() {
         [
             "rollback: 1 when {{status}} == Succeeded, 0 when {{status}} != Succeeded",
             // Refused is not failed.
-            "run-rollback-node: 1 when {{status}} == Succeeded, 0 when {{exitCode}} == 5",
+            // It takes one node back, and others may be stuck.
+            "run-rollback-node: 1 when {{status}} == Succeeded && {{outputs.parameters.left-behind}} == 0, 0 when {{exitCode}} == 5",
             "run-recover: 1 when {{status}} == Succeeded, 0 when {{exitCode}} == 5",
             // It also ends runs that touched no node, while another one's is stuck; and a lost pod is started again.
             "finish: 1 when {{status}} == Succeeded && {{outputs.parameters.taken-back}} > 0, 0 when {{exitCode}} == 5 || {{exitCode}} == 1",

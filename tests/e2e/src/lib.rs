@@ -4,6 +4,7 @@
 //! with [`Scene::open`]. `cargo xtask test cluster` gives each suite a cluster of its own and runs its tests one after another.
 
 pub mod fleet;
+mod metrics;
 mod scene;
 mod workflow;
 

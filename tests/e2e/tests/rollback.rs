@@ -7,8 +7,13 @@ use serde_json::Value;
 /// A fleet whose new version is bad on these nodes, and only the new one.
 async fn fleet_that_fails_on(nodes: &[&str]) -> Result<Fleet> {
     let fleet = Fleet::bare().await?;
-    fleet.install_lifecycle(&Lifecycle::verifying_with(VerificationPod::failing_first_on(nodes)))?;
+    let failing = Lifecycle::verifying_with(VerificationPod::failing_first_on(nodes));
+    fleet.install_lifecycle(&exporting(failing))?;
     Ok(fleet)
+}
+
+fn exporting(lifecycle: Lifecycle) -> Lifecycle {
+    lifecycle.set("metrics.enabled=true")
 }
 
 #[tokio::test]
@@ -55,6 +60,7 @@ async fn in_daemonset_mode_the_failed_node_goes_back_and_verified_ones_only_by_h
     fleet.nothing_left(&before, &asked).await?;
 
     let recorded = fleet.enter("rollback-node", &["node-name=worker-3"]).await?.well()?;
+    assert_eq!(recorded.metrics_error(), None);
     assert_eq!(fleet.versions().await?, ["4.0.0", "3.29.0", "3.31.0"], "{}", recorded.log());
     assert_eq!(fleet.user_values()?["debug"], false, "{}", recorded.log());
     assert_eq!(fleet.node("worker-2").await?.version(), "3.29.0");
@@ -210,7 +216,6 @@ async fn with_scope_wave_the_whole_wave_goes_back() -> Result<()> {
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn a_node_that_can_not_be_taken_back_stays_cordoned_until_recover_succeeds() -> Result<()> {
     let fleet = Fleet::bare().await?;
-    let exporting = |lifecycle: Lifecycle| lifecycle.set("metrics.enabled=true");
     let failing = Lifecycle::verifying_with(VerificationPod::failing_on(&["worker-1"]));
     fleet.install_lifecycle(&exporting(failing))?;
     fleet.install(&Kata::daemonset("3.31.0")).await?;
@@ -218,6 +223,7 @@ async fn a_node_that_can_not_be_taken_back_stays_cordoned_until_recover_succeeds
 
     let run = fleet.deploy("4.0.0", &[]).await?.badly()?;
     assert_eq!(run.metrics_error(), None);
+    fleet.scene.gauge_becomes("argo_workflows_klm_rollback_succeeded", "0").await?;
 
     let node = fleet.node("worker-1").await?;
     assert!(node.cordoned, "nothing may land on it: {node:?}");
@@ -230,6 +236,7 @@ async fn a_node_that_can_not_be_taken_back_stays_cordoned_until_recover_succeeds
     fleet.install_lifecycle(&exporting(Lifecycle::default()))?;
     let recovered = fleet.enter("recover", &[]).await?.well()?;
     assert_eq!(recovered.metrics_error(), None);
+    fleet.scene.gauge_becomes("argo_workflows_klm_rollback_succeeded", "1").await?;
     assert_eq!(fleet.statuses().await?, ["rolled-back", "", ""], "{}", recovered.log());
     fleet.nothing_left(&before, &recovered).await
 }

@@ -144,6 +144,9 @@ pub struct RollbackNode {
     #[command(flatten)]
     #[expect(missing_docs, reason = "documented on the type")]
     pub parameters: ParameterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented on the type")]
+    pub outputs: OutputArgs,
 }
 
 /// See [`Command::Plan`].

@@ -18,7 +18,7 @@ use crate::cli;
 use crate::engine::context::release_of;
 use crate::engine::{Aim, Run, begin_alone};
 use crate::exit::StepError;
-use crate::front::{Live, Recorded, change_since, is_of};
+use crate::front::{Live, Outputs, Recorded, change_since, is_of};
 use crate::origin_store::StoredOrigin;
 use crate::world::World;
 use crate::{lock, manifest, origin_store, plan_store};
@@ -38,6 +38,10 @@ pub async fn run(args: &cli::RollbackNode, world: &World) -> Result<(), StepErro
     lock::hold(world, &release, &id).await?;
     let request = Request { node: &node, version: &args.rollback_version, pod: text(&given, "verification-pod") };
     let taken = Box::pin(take_back(world, &id, &settings, &request)).await;
+    if let Ok(left_behind) = &taken {
+        Outputs(&args.outputs.outputs).write("left-behind", &left_behind.to_string())?;
+    }
+    let taken = taken.map(drop);
     // Else the exit handler goes on under it.
     if matches!(taken, Ok(()) | Err(StepError::Refused(_))) {
         lock::release(world, &release, &id).await?;
@@ -52,7 +56,9 @@ struct Request<'a> {
     pod: &'a str,
 }
 
-async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Request<'_>) -> Result<(), StepError> {
+/// Returns how many other nodes of the release are in the middle of something: this run holds its lock, so nobody is at
+/// work on them.
+async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Request<'_>) -> Result<usize, StepError> {
     let release = release_of(settings);
     begin_alone(world, &release, settings).await?;
     // What a killed helm left pending has a wave's values, and no word of whose they are.
@@ -92,7 +98,8 @@ async fn take_back(world: &World, id: &RunId, settings: &Settings, request: &Req
         release = %run.release_name(), %version,
         "the release is at this version now: other nodes stay as they are until their kata-deploy pod is deleted"
     );
-    Ok(())
+    let left = run.left_by_others().await?;
+    Ok(left.nodes.len() + left.unreadable.len())
 }
 
 /// A run whose origin is where the node is to go.

@@ -143,7 +143,7 @@ impl Bed {
             format!("--workflow-name={name}"),
             format!("--workflow-uid={uid}"),
         ]);
-        if matches!(args[0], "finish" | "select-nodes") {
+        if matches!(args[0], "finish" | "select-nodes" | "rollback-node") {
             line.push(format!("--outputs={}", self.outputs.path().display()));
         }
         if matches!(args[0], "check-prerequisites" | "select-nodes" | "rollback-node" | "recover") {

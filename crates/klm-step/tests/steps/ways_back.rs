@@ -247,6 +247,26 @@ async fn rollback_node(bed: &Bed, flow: &Flow, version: &str) -> Result<(), Step
     bed.step(flow, &["rollback-node", "--node-name", "worker-2", "--rollback-version", version]).await
 }
 
+/// The alert of a failed rollback ends only when no other node is stuck.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_was_asked_for_says_how_many_other_nodes_are_stuck() {
+    for (stuck, left_behind) in [("", "0"), ("worker-1", "1")] {
+        let bed = Bed::new(Fleet::new());
+        whole_run(&bed, "first", "4.0.0").await;
+        if !stuck.is_empty() {
+            bed.cluster.misbehave_at(stuck, "3.31.0", Injection::Verification(PodFate::Exits(7)));
+            let args = ["rollback-node", "--node-name", stuck, "--rollback-version", "3.31.0"];
+            let failed = bed.flow("failed", &[]);
+            let outcome = bed.step(&failed, &args).await;
+            assert!(matches!(outcome, Err(StepError::Stuck(_))), "{outcome:?}");
+            bed.step(&failed, &["finish", "--workflow-status", "Failed"]).await.unwrap_err();
+            bed.end(&failed, "Failed");
+        }
+        rollback_node(&bed, &bed.flow("back", &[]), "3.31.0").await.unwrap();
+        assert_eq!(std::fs::read_to_string(bed.outputs.path().join("left-behind")).unwrap(), left_behind);
+    }
+}
+
 fn assert_taken_back(bed: &Bed, version: &str) {
     assert_eq!((bed.status("worker-2"), bed.installed("worker-2")), ("rolled-back".to_owned(), version.to_owned()));
     assert_eq!(bed.version("worker-2"), version);
