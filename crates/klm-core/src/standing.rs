@@ -92,12 +92,39 @@ pub fn standing(history: &[Revision], base: u64, home: Option<u64>) -> Standing 
     }
 }
 
-/// How much longer the helm behind a pending revision may be at work; nothing when it is dead. `begun` is the revision that
-/// the release's lock names: whoever asks holds the lock, so that run's helm is over. Anybody else's helm has as long as
-/// ours would; the status, and its `age`, are all that Helm itself knows.
-pub fn may_work_for(pending: u64, begun: Option<u64>, age: Option<Duration>, limit: Duration) -> Option<Duration> {
-    // Over a pending revision a run begins another one only to unlock it, and only when its helm is dead.
-    if begun == Some(pending) || begun == Some(pending + 1) {
+/// What a helm of ours was about to do, as the release's lock says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// The revision that it makes.
+    pub revision: u64,
+    /// Since when.
+    pub age: Duration,
+}
+
+impl Begun {
+    /// Whether that helm, or one that it was to unlock the release from, is behind a pending revision. A number alone
+    /// doesn't tell: a helm of ours that never came to make its revision leaves it to the next one that comes.
+    fn is_behind(self, pending: u64, age: Option<Duration>) -> bool {
+        let Some(age) = age else { return [pending, pending + 1].contains(&self.revision) };
+        if self.revision == pending {
+            return age <= self.age + CLOCKS_DIFFER_BY && self.age <= age + MADE_WITHIN;
+        }
+        // Over a pending revision a run begins another one only to unlock it, and only when its helm is dead.
+        self.revision == pending + 1 && self.age <= age + CLOCKS_DIFFER_BY
+    }
+}
+
+/// From a helm's start to its revision: it loads and renders the chart before, and looks at the cluster.
+const MADE_WITHIN: Duration = Duration::from_secs(300);
+
+/// Revisions are made on other machines than those that look at them.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(30);
+
+/// How much longer the helm behind a pending revision may be at work; nothing when it is dead. `begun` is what the
+/// release's lock says: whoever asks holds the lock, so that run's helm is over. Anybody else's helm has as long as ours
+/// would; the status, and its `age`, are all that Helm itself knows.
+pub fn may_work_for(pending: u64, begun: Option<Begun>, age: Option<Duration>, limit: Duration) -> Option<Duration> {
+    if begun.is_some_and(|begun| begun.is_behind(pending, age)) {
         return None;
     }
     limit.checked_sub(age.unwrap_or_default()).filter(|left| !left.is_zero())
@@ -194,13 +221,24 @@ mod tests {
     #[test]
     fn a_pending_revision_that_the_lock_does_not_name_is_somebody_elses_until_it_is_old() {
         let limit = Duration::from_secs(600);
-        let left = |begun, age: Option<u64>| may_work_for(7, begun, age.map(Duration::from_secs), limit);
-        assert_eq!(left(Some(7), Some(10)), None, "ours, and dead");
-        assert_eq!(left(Some(8), Some(10)), None, "a run of ours was about to unlock it");
-        assert_eq!(left(None, Some(10)), Some(Duration::from_secs(590)));
-        assert_eq!(left(Some(6), Some(599)), Some(Duration::from_secs(1)), "ours was another one");
+        let left = |begun: Option<(u64, u64)>, age: Option<u64>| {
+            let begun = begun.map(|(revision, age)| Begun { revision, age: Duration::from_secs(age) });
+            may_work_for(7, begun, age.map(Duration::from_secs), limit)
+        };
+        let seconds = |left| Some(Duration::from_secs(left));
+        assert_eq!(left(Some((7, 12)), Some(10)), None, "ours, and dead");
+        assert_eq!(left(Some((8, 5)), Some(10)), None, "a run of ours was about to unlock it");
+        assert_eq!(left(None, Some(10)), seconds(590));
+        assert_eq!(left(Some((6, 12)), Some(10)), seconds(590), "ours was another one");
         assert_eq!(left(None, Some(600)), None);
         assert_eq!(left(None, None), Some(limit), "since when isn't known");
+        assert_eq!(left(Some((7, 12)), None), None, "since when isn't known");
+        // Ours was killed before it made its revision, and somebody else's makes it later.
+        assert_eq!(left(Some((7, 3600)), Some(10)), seconds(590));
+        // The release was made anew, and counts from 1 again.
+        assert_eq!(left(Some((8, 3600)), Some(10)), seconds(590));
+        assert_eq!(left(Some((7, 10)), Some(20)), None, "its machine's clock goes ahead of the other's");
+        assert_eq!(left(Some((7, 10)), Some(100)), seconds(500), "it was there before ours began");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The Lease that makes a release one run's own. Only a run that is gone or over loses it to another.
 
+mod begun;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
+pub use begun::{begun, write_begun};
 use k8s_openapi::api::coordination::v1::Lease;
 use klm_core::helm_command::ReleaseRef;
 use klm_core::journal::RunId;
@@ -23,10 +26,6 @@ pub fn lease_name(release: &str) -> String {
 /// Annotation on the Lease: the pod that works under it. A pod that was told to stop may still be at work when the next
 /// one of its run starts.
 const STEP: &str = "katacontainers.io/kata-lifecycle-manager-step";
-
-/// Annotation on the Lease: the revision that a helm of ours began and wasn't seen to end. It stays when the lock is taken
-/// over: a pending revision of another number is somebody else's helm's.
-const REVISION: &str = "katacontainers.io/kata-lifecycle-manager-revision";
 
 /// Somebody else's run that holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,38 +93,6 @@ pub async fn holder(cluster: &Cluster, release: &ReleaseRef, run: &RunId) -> Res
     }
 }
 
-/// The revision that a helm of ours began, in this run or in one that left its lock, and wasn't seen to end.
-pub async fn begun(cluster: &Cluster, release: &ReleaseRef) -> Result<Option<u64>, ApiError> {
-    let lease = cluster.get::<Lease>(Some(&release.namespace), &lease_name(&release.name)).await?;
-    Ok(lease.as_ref().and_then(begun_of))
-}
-
-/// Writes down which revision a helm of ours is about to make, or that it is done. Fails when the lock isn't ours.
-pub async fn write_begun(
-    world: &World,
-    release: &ReleaseRef,
-    run: &RunId,
-    revision: Option<u64>,
-) -> anyhow::Result<()> {
-    let (namespace, name) = (Some(release.namespace.as_str()), lease_name(&release.name));
-    for _ in 0..ATTEMPTS {
-        let lease = world.cluster.get::<Lease>(namespace, &name).await?;
-        let Some(lease) = lease.filter(|lease| holder_of(lease).as_ref() == Some(run)) else {
-            anyhow::bail!("lease `{}/{name}` isn't held by run `{run}` any more", release.namespace);
-        };
-        let patch = json!({ "metadata": {
-            "resourceVersion": lease.metadata.resource_version,
-            "annotations": { REVISION: revision.map(|revision| revision.to_string()) },
-        } });
-        match world.cluster.patch::<Lease>(namespace, &name, &patch).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_conflict() || error.is_not_found() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    contended(release, &name)
-}
-
 /// Gives the lock back if it is ours. While a helm's revision is pending it stays, under the name of a run that is over:
 /// nothing else says whose that is.
 pub async fn release(world: &World, release: &ReleaseRef, run: &RunId) -> anyhow::Result<()> {
@@ -135,7 +102,7 @@ pub async fn release(world: &World, release: &ReleaseRef, run: &RunId) -> anyhow
         return Ok(());
     }
     let is_pending = |history: &[Revision]| history.last().is_some_and(|last| last.status.is_pending());
-    if begun_of(&lease).is_some() && is_pending(&world.helm.history(release).await?) {
+    if begun::is_written(&lease) && is_pending(&world.helm.history(release).await?) {
         tracing::warn!(release = %release.name, "the release is pending; its lock is left to whoever puts that right");
         return Ok(());
     }
@@ -238,10 +205,6 @@ fn holder_of(lease: &Lease) -> Option<RunId> {
     let identity = lease.spec.as_ref()?.holder_identity.as_deref()?;
     let mut parts = identity.splitn(3, '/').map(str::to_owned);
     Some(RunId { namespace: parts.next()?, name: parts.next()?, uid: parts.next()? })
-}
-
-fn begun_of(lease: &Lease) -> Option<u64> {
-    lease.metadata.annotations.as_ref()?.get(REVISION)?.parse().ok()
 }
 
 fn step_of(lease: &Lease) -> Option<String> {

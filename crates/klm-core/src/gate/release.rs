@@ -8,7 +8,7 @@ use crate::plan::Mode;
 use crate::refusal::Refusal;
 use crate::release::{Release, Revision, Status, last_good};
 use crate::settings::Settings;
-use crate::standing::may_work_for;
+use crate::standing::{Begun, may_work_for};
 use crate::version;
 
 /// What was found under the release's name.
@@ -25,8 +25,8 @@ pub enum Found<'a> {
         release: &'a Release,
         /// Since when its last revision is what it is.
         age: Option<Duration>,
-        /// The revision that our lock on it says a run began. Nobody who is alive holds it, or they are named instead.
-        begun: Option<u64>,
+        /// What our lock on it says that a run began. Nobody who is alive holds it, or they are named instead.
+        begun: Option<Begun>,
     },
 }
 
@@ -108,7 +108,7 @@ fn status(release: &Release) -> Option<Refusal> {
 pub fn at_work(
     release: &ReleaseRef,
     history: &[Revision],
-    begun: Option<u64>,
+    begun: Option<Begun>,
     age: Option<Duration>,
     limit: Duration,
 ) -> Option<Refusal> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::release::{Release, Revision, Status, fixtures};
 use crate::settings::{Given, Settings};
+use crate::standing::Begun;
 use crate::values::Values;
 
 fn map(value: Value) -> Values {
@@ -118,10 +119,14 @@ fn a_release_is_taken_only_in_a_state_to_start_from(
     #[case] passes: bool,
 ) {
     let found = with_status(status);
-    let begun = Some(if ours { 4 } else { 3 });
+    let begun = Some(begun(if ours { 4 } else { 3 }));
     let found = Found::Release { release: &found, age: age.map(Duration::from_secs), begun };
     let refusals = release(&found, &settings(&[]));
     assert_eq!(refusals.is_empty(), passes, "{refusals:?}");
+}
+
+fn begun(revision: u64) -> Begun {
+    Begun { revision, age: Duration::from_secs(12) }
 }
 
 #[test]
@@ -129,7 +134,7 @@ fn a_release_that_was_never_deployed_is_nothing_to_go_back_to() {
     for status in [Status::Failed, Status::PendingInstall] {
         let mut never = with_status(status);
         never.history.remove(0);
-        let found = Found::Release { release: &never, age: None, begun: Some(4) };
+        let found = Found::Release { release: &never, age: None, begun: Some(begun(4)) };
         assert!(said(&release(&found, &settings(&[]))).contains("was ever deployed"));
     }
 }

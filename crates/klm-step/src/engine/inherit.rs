@@ -141,6 +141,7 @@ impl Run<'_> {
 
     /// Gives back what isn't a node's: lent values, marks, verification pods.
     pub async fn clear_up(&mut self) -> anyhow::Result<()> {
+        self.unlock().await?;
         if self.mode == Mode::Job {
             Box::pin(self.make_release_good()).await?;
         }

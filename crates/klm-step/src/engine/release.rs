@@ -217,7 +217,7 @@ impl Run<'_> {
 
     fn moved(&self, revision: u64, description: &str) -> MoveError {
         MoveError::Unmoved(Unmoved(format!(
-            "somebody else made revision {revision} of release `{}` while this run went on: {description}",
+            "somebody else made revision {revision} of release `{}` while this run went on: {description}; `recover` doesn't go back over it, a new run or `rollback-node` starts from it",
             self.release_name()
         )))
     }

@@ -11,7 +11,7 @@ use klm_core::node::NodeFacts;
 use klm_core::origin::{Asked, Change, Origin};
 use klm_core::release::Release;
 use klm_core::settings::Settings;
-use klm_core::standing::changed_since;
+use klm_core::standing::{Begun, changed_since};
 
 use super::installs::{self, Installs};
 use super::live::Live;
@@ -40,8 +40,8 @@ pub struct Seen {
     pub installed: BTreeMap<NodeName, String>,
     /// The living run that holds the lock.
     pub held: Option<Held>,
-    /// The revision that the lock says a run began.
-    pub begun: Option<u64>,
+    /// What the lock says that a run began.
+    pub begun: Option<Begun>,
     /// What an earlier run recorded.
     pub stored: Option<StoredOrigin>,
     /// The last rollback that somebody asked for.
@@ -73,7 +73,7 @@ pub async fn look(world: &World, settings: &Settings, live: Option<Live>, run: O
     let run = run.unwrap_or(&nobody);
     let suffix = live.as_ref().and_then(|live| live.base.suffix());
     let held = lock::holder(cluster, &release, run).await.context("failed to look at the release's lock")?;
-    let begun = lock::begun(cluster, &release).await.context("failed to look at the release's lock")?;
+    let begun = lock::begun(world, &release).await.context("failed to look at the release's lock")?;
     let stored = origin_store::read(cluster, &release).await?;
     let change = match (&stored, &live) {
         // At another version the release gets an origin of its own.

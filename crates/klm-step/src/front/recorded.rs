@@ -60,13 +60,15 @@ impl Recorded<'_> {
         if !holds_lent(base) {
             return base.user.clone();
         }
-        let found = self.lender().map(|origin| origin.values.clone()).unwrap_or_default();
+        let found = self.lender(base).map(|origin| origin.values.clone()).unwrap_or_default();
         given_back(mode_of(&base.user), &base.user, &found)
     }
 
-    fn lender(&self) -> Option<&Origin> {
+    fn lender(&self, base: &Release) -> Option<&Origin> {
         let is_later = |asked: &&Asked| self.origin.is_none_or(|origin| asked.base_revision >= origin.revision);
-        self.asked.filter(is_later).map(|asked| &asked.origin).or(self.origin)
+        // Of the release before, when it was made anew: that one had more revisions.
+        let is_of_this = |asked: &&Asked| asked.base_revision <= base.metadata.revision;
+        self.asked.filter(is_later).filter(is_of_this).map(|asked| &asked.origin).or(self.origin)
     }
 }
 

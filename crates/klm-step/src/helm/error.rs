@@ -51,6 +51,8 @@ const SAID_LIMIT: usize = 1200;
 /// Order matters: a failed hook may also mention a timeout.
 const SIGNS: &[(&str, Trouble)] = &[
     ("another operation", Trouble::Locked),
+    // Another helm made the revision that this one was about to make.
+    ("release: already exists", Trouble::Locked),
     ("release: not found", Trouble::NoRelease),
     ("has no deployed releases", Trouble::NothingDeployed),
     ("hooks failed", Trouble::Hook),
@@ -99,6 +101,12 @@ impl HelmError {
             End::NotStarted(error) => (Trouble::Other, format!("can't be started: {error}")),
         };
         Self { call: verb(command), trouble, said }
+    }
+
+    /// Not started, because another helm has made a revision since we looked.
+    pub fn overtaken(command: &HelmCommand) -> Self {
+        let said = "another operation came first: the release has a revision that wasn't there when we looked";
+        Self { call: verb(command), trouble: Trouble::Locked, said: said.to_owned() }
     }
 
     /// Not started, because we were asked to stop.
@@ -181,6 +189,7 @@ mod tests {
 
     #[rstest]
     #[case("Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress", Trouble::Locked)]
+    #[case("Error: UPGRADE FAILED: release: already exists", Trouble::Locked)]
     #[case("Error: release: not found", Trouble::NoRelease)]
     #[case("Error: UPGRADE FAILED: \"kd\" has no deployed releases", Trouble::NothingDeployed)]
     #[case(

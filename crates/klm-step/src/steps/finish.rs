@@ -1,10 +1,11 @@
 //! finish: the Workflow's exit handler. Settles what is in flight, gives values, marks and the lock back, reports.
 
 use klm_core::journal::RunId;
+use klm_core::settings::Settings;
 
 use crate::cli;
 use crate::engine::context::release_of;
-use crate::engine::{Run, TakenBack};
+use crate::engine::{Run, TakenBack, begin_alone};
 use crate::exit::StepError;
 use crate::front::Outputs;
 use crate::plan_store::{self, StoredPlan};
@@ -52,7 +53,7 @@ pub async fn run(args: &cli::Finish, world: &World) -> Result<(), StepError> {
 async fn settle(
     world: &World,
     id: &RunId,
-    settings: &klm_core::settings::Settings,
+    settings: &Settings,
     stored: Option<&StoredPlan>,
 ) -> Result<TakenBack, StepError> {
     let asked = if stored.is_some() { None } else { Run::of_asked(world, id, settings).await? };
@@ -68,6 +69,11 @@ async fn settle(
         if nodes.is_empty() && run.asked && !is_asked {
             continue;
         }
+        // A run that was refused has nothing of its own to settle. What a dead one left is put right here as well, but
+        // not beside somebody else's helm.
+        if nodes.is_empty() && run.inputs.run != *id && !is_alone(world, settings).await? {
+            continue;
+        }
         if nodes.is_empty() {
             run.clear_up().await?;
         } else {
@@ -75,4 +81,15 @@ async fn settle(
         }
     }
     Ok(settled)
+}
+
+async fn is_alone(world: &World, settings: &Settings) -> Result<bool, StepError> {
+    match begin_alone(world, &release_of(settings), settings).await {
+        Ok(()) => Ok(true),
+        Err(StepError::Refused(refusals)) => {
+            tracing::warn!(cause = %refusals[0].what, "what an earlier run left stays as it is");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -54,6 +54,7 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
     }
     tracing::info!(nodes = left.nodes.len(), runs = left.runs.len(), "found what was left behind");
     let (mut taken, mut nodes) = (TakenBack::default(), left.nodes);
+    let is_only = runs.len() == 1;
     for run in &mut runs {
         // The pod that the dead run used may be what kept its nodes from being taken back.
         if !pod.is_empty() {
@@ -67,7 +68,7 @@ async fn recover(world: &World, id: &RunId, settings: &Settings, pod: &str) -> R
         if !has_nothing {
             let own = run.adopt(own, LEFT_BEHIND).await?;
             taken.add(run.settle(own, LEFT_BEHIND).await?);
-        } else if !run.asked {
+        } else if !run.asked || is_only {
             run.clear_up().await?;
         }
     }

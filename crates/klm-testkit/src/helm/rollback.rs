@@ -29,6 +29,7 @@ pub(super) async fn rollback(engine: &Engine, argv: &Argv) -> Result<String, Sto
         last_deployed: now,
         ..target.clone()
     };
+    engine.strike("rollback", Stage::Rendered).await?;
     engine.storage.create(&release).await?;
     let objects = manifest::split(&target.manifest)?.into_iter().map(|document| document.object).collect::<Vec<_>>();
     let done = async {

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Stage {
     /// Before anything was done.
     Start,
+    /// After it has looked and rendered, before the pending revision is stored.
+    Rendered,
     /// After the pending revision was stored.
     Stored,
     /// After the objects were applied, before hooks run and the revision is marked.

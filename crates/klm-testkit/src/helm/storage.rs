@@ -88,10 +88,12 @@ impl Storage {
         match self {
             Self::Cluster(client) => {
                 let path = format!("/api/v1/namespaces/{}/secrets", release.namespace);
-                post(client, &path, &encode(release))
-                    .await
-                    .map(drop)
-                    .map_err(|error| format!("create: failed to create: {error}"))
+                post(client, &path, &encode(release)).await.map(drop).map_err(|error| {
+                    match error.ends_with("already exists") {
+                        true => "release: already exists".to_owned(),
+                        false => format!("create: failed to create: {error}"),
+                    }
+                })
             }
             Self::Directory(directory) => write(directory, release),
         }

@@ -176,6 +176,7 @@ async fn perform(engine: &Engine, argv: &Argv, planned: Planned, operation: &str
     let Planned { mut release, objects, old_manifest, current } = planned;
     let (word, prefix) =
         if operation == "upgrade" { ("Upgrade", "UPGRADE FAILED") } else { ("Release", "INSTALLATION FAILED") };
+    engine.strike(operation, Stage::Rendered).await?;
     engine.storage.create(&release).await.map_err(|error| Stop::Failed(format!("{prefix}: {error}")))?;
     let done = async {
         engine.strike(operation, Stage::Stored).await?;

@@ -81,8 +81,9 @@ async fn a_pending_release_is_left_alone_unless_its_helm_was_a_dead_runs() {
     assert!(refusals(checked(&fleet, "4.0.0", &[]).await).contains("another helm is at work"));
     fleet.0.add(lease("up-0"));
     assert!(refusals(checked(&fleet, "4.0.0", &[]).await).contains("another helm is at work"), "not that run's");
+    let begun = format!("2 {}", fleet.0.now());
     fleet.0.edit("leases", "kube-system", "klm-kata-deploy", |lease| {
-        lease["metadata"]["annotations"] = json!({"katacontainers.io/kata-lifecycle-manager-revision": "2"});
+        lease["metadata"]["annotations"] = json!({"katacontainers.io/kata-lifecycle-manager-revision": begun});
     });
     checked(&fleet, "4.0.0", &[]).await.unwrap();
 }
