@@ -1,6 +1,7 @@
 //! Control groups: each node gets one of its own in every hierarchy, so that its pods can be told from all others, and removed.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -15,10 +16,13 @@ pub fn create(name: &str) -> Result<()> {
             enable_controllers(&path);
             let parent = path.clone();
             path.push(step);
-            if !path.exists() {
-                fs::create_dir(&path).with_context(|| format!("cannot create the control group {}", path.display()))?;
-                inherit_processors(&parent, &path)?;
+            // Clusters that start together make the groups above theirs together, and whoever comes second may find one
+            // that has no processors yet.
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => made.with_context(|| format!("cannot create the control group {}", path.display()))?,
             }
+            inherit_processors(&parent, &path)?;
         }
     }
     Ok(())

@@ -198,7 +198,7 @@ fn nodes_ready(cluster: &Cluster, options: &Options) -> Result<()> {
 
 fn workflows_run(cluster: &Cluster) -> Result<()> {
     let log = cluster.run_folder()?.join("log/workflow-controller.log");
-    Wait::new("Argo's controller to start", Duration::from_secs(60)).until_blocking(|| {
+    Wait::new("Argo's controller to start", Duration::from_secs(120)).until_blocking(|| {
         let text = fs::read_to_string(&log).unwrap_or_default();
         Ok(if text.contains("Manager initialized successfully") {
             Seen::Done(())

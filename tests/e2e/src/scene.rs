@@ -53,7 +53,7 @@ impl Scene {
         let name = unique(prefix);
         self.kubectl(&["create", "namespace", &name])?;
         // The controller makes it; a pod that comes earlier is refused.
-        Wait::new(format!("the default service account of {name}"), Duration::from_secs(30)).until_blocking(|| {
+        Wait::new(format!("the default service account of {name}"), Duration::from_secs(120)).until_blocking(|| {
             self.kubectl(&["get", "serviceaccount", "default", "--namespace", &name])?;
             Ok(Seen::Done(()))
         })?;

@@ -54,7 +54,7 @@ fn pods(fleet: &Fleet, name: &str) -> Result<Vec<(String, String)>> {
 }
 
 async fn running(fleet: &Fleet, name: &str) -> Result<(String, String)> {
-    Wait::new(format!("a pod of {name}"), Duration::from_secs(60))
+    Wait::new(format!("a pod of {name}"), Duration::from_secs(180))
         .until(async || {
             let found = pods(fleet, name)?;
             Ok(match found.first() {

@@ -125,7 +125,7 @@ async fn every_failure_is_taken_back(origin: &str, target: &str, failures: [Inje
         inject(&fleet, node, target, injection).await?;
     }
 
-    let run = fleet.deploy(target, &["batch-size=3", "install-timeout=25s", "helm-timeout=40s"]).await?.badly()?;
+    let run = fleet.deploy(target, &["batch-size=3", "install-timeout=25s"]).await?.badly()?;
 
     assert_eq!(fleet.versions().await?, [origin; 3], "{}", run.log());
     assert_eq!(fleet.statuses().await?, ["rolled-back"; 3]);
@@ -161,7 +161,7 @@ async fn a_dispatcher_that_gives_up_costs_no_healthy_node_and_a_lost_label_is_no
     inject(&fleet, "worker-1", "3.32.0", Injection::ApiBlip).await?;
     inject(&fleet, "worker-3", "3.32.0", Injection::LabelLost).await?;
 
-    let run = fleet.deploy("3.32.0", &["batch-size=3", "install-timeout=20s"]).await?.badly()?;
+    let run = fleet.deploy("3.32.0", &["batch-size=3", "install-timeout=60s"]).await?.badly()?;
 
     assert_eq!(fleet.versions().await?, ["3.32.0", "3.32.0", "4.0.0"], "{}", run.log());
     assert_eq!(fleet.statuses().await?, ["completed", "completed", "rolled-back"]);

@@ -84,7 +84,7 @@ fn down_leaves_nothing_after_everything_was_killed() {
     let shell = ["shell", "--name", run.name(), "kubectl"];
     cluster(&[shell.as_slice(), &["wait", "--for=create", "serviceaccount/default"]].concat());
     cluster(&[shell.as_slice(), pod.as_slice()].concat());
-    cluster(&[shell.as_slice(), &["wait", "--for=condition=Ready", "pod/pod", "--timeout=60s"]].concat());
+    cluster(&[shell.as_slice(), &["wait", "--for=condition=Ready", "pod/pod", "--timeout=180s"]].concat());
     for pid in Leftovers::of(&run).processes {
         // Some end with others that were killed before them.
         let _ = Command::new("kill").args(["-9", &pid.to_string()]).output().unwrap();

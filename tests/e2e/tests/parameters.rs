@@ -216,7 +216,7 @@ async fn a_pod_that_never_starts_is_told_apart_by_its_cause() -> Result<()> {
     pod.container()["image"] = "quay.io/kata-containers/no-such-image:1".into();
     let given = format!("verification-pod={}", pod.base64());
 
-    let run = fleet.deploy("4.0.0", &["batch-size=2", "verification-timeout=10s", &given]).await?.badly()?;
+    let run = fleet.deploy("4.0.0", &["batch-size=2", "verification-timeout=25s", &given]).await?.badly()?;
 
     let said = run.messages().join("\n");
     assert!(said.contains("node `worker-1`, verifying: the runtime could not start the verification pod"), "{said}");

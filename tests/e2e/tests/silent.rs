@@ -20,7 +20,8 @@ async fn a_job_on_a_silent_node_does_not_keep_the_other_from_going_back() -> Res
     let before = fleet.before().await?;
     setup::inject(&fleet.client(), "kube-system", None, Some("4.1.0"), &[Injection::Hang]).await?;
 
-    let mut run = fleet.begin("4.1.0", &["batch-size=2", "install-timeout=25s", "helm-timeout=40s"]).await?;
+    let limits = ["batch-size=2", "install-timeout=25s", "helm-timeout=40s", "rollback-timeout=90s"];
+    let mut run = fleet.begin("4.1.0", &limits).await?;
     for node in ["worker-1", "worker-2"] {
         run.until_dispatched(&fleet, node).await?;
     }

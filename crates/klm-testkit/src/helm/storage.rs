@@ -89,10 +89,10 @@ impl Storage {
             Self::Cluster(client) => {
                 let path = format!("/api/v1/namespaces/{}/secrets", release.namespace);
                 post(client, &path, &encode(release)).await.map(drop).map_err(|error| {
-                    match error.ends_with("already exists") {
-                        true => "release: already exists".to_owned(),
-                        false => format!("create: failed to create: {error}"),
+                    if error.ends_with("already exists") {
+                        return "release: already exists".to_owned();
                     }
+                    format!("create: failed to create: {error}")
                 })
             }
             Self::Directory(directory) => write(directory, release),

@@ -226,7 +226,7 @@ mod tests {
         let mut cargo = Command::new("sh");
         // Both hold the pipe that is read to its end.
         cargo.args(["-c", "sleep 600 & echo $! > $0; wait"]).arg(&file).stdout(Stdio::piped());
-        let tally = listen_for(Duration::from_secs(1), &mut cargo, "");
+        let tally = listen_for(Duration::from_secs(10), &mut cargo, "");
         assert!(tally.named()[0].ends_with("it hangs"), "{tally:?}");
         let test = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
         // A process that is killed closes its pipes a moment before it has ended.

@@ -89,7 +89,7 @@ fn note(moments: &Mutex<Vec<Moment>>, started: Instant, nodes: impl IntoIterator
 impl Recording {
     /// Ends it once it has caught up with the present.
     pub(crate) async fn stop(self, fleet: &Fleet) -> Result<History> {
-        let moments = Wait::new("the recording to catch up", Duration::from_secs(20))
+        let moments = Wait::new("the recording to catch up", Duration::from_secs(120))
             .until(async || {
                 let now = fleet.nodes().await?;
                 let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -85,7 +85,7 @@ impl Fleet {
         let chart = self.kata_charts()?;
         let mut arguments: Vec<String> = [verb, &kata.name, &chart, "--namespace", &kata.namespace]
             .into_iter()
-            .chain(["--version", &kata.version, "--plain-http", "--wait=hookOnly", "--timeout=120s"])
+            .chain(["--version", &kata.version, "--plain-http", "--wait=hookOnly", "--timeout=300s"])
             .map(str::to_owned)
             .collect();
         for set in kata.all_sets() {
@@ -96,7 +96,7 @@ impl Fleet {
 
     /// Waits until the truth on every node is this version, and every node says that it serves Kata.
     pub async fn all_nodes_at(&self, version: &str) -> Result<()> {
-        Wait::new(format!("{version} on every node"), Duration::from_secs(120))
+        Wait::new(format!("{version} on every node"), Duration::from_secs(300))
             .until(async || {
                 let nodes = self.nodes().await?;
                 let behind: Vec<_> = nodes.iter().filter(|node| !serves(node, version)).collect();

@@ -56,8 +56,9 @@ impl Fleet {
         let locks = names(&leases.list(&ListParams::default()).await?.items, |name| name.starts_with("klm-"));
         ensure!(locks.is_empty(), "locks are left in {}: {locks:?}", before.namespace);
         let pods: Api<Pod> = Api::all(self.client());
-        let left = names(&pods.list(&ListParams::default().labels(RUN_LABEL)).await?.items, |_| true);
-        ensure!(left.is_empty(), "verification pods are left: {left:?}");
+        let left = pods.list(&ListParams::default().labels(RUN_LABEL)).await?.items;
+        let staying: Vec<_> = left.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+        ensure!(staying.is_empty(), "verification pods are left: {staying:?}");
         self.no_helm_operation_pending(before)?;
         self.plan_goes_with_its_workflow(run).await
     }
@@ -119,7 +120,7 @@ impl Fleet {
             .await
             .context("deleting the workflow")?;
         let plan = format!("{}-plan", run.name);
-        Wait::new(format!("the plan {plan} to go with its workflow"), Duration::from_secs(60))
+        Wait::new(format!("the plan {plan} to go with its workflow"), Duration::from_secs(180))
             .until(async || {
                 Ok(match maps.get_opt(&plan).await? {
                     None => Seen::Done(()),

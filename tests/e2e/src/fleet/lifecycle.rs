@@ -45,10 +45,10 @@ impl Lifecycle {
 
 /// A test that waits for a timeout waits this long; one that waits for success never does.
 const TIMES: &[&str] = &[
-    "defaults.installTimeout=60s",
-    "defaults.verificationTimeout=40s",
-    "defaults.rollbackTimeout=90s",
-    "defaults.helmTimeout=90s",
+    "defaults.installTimeout=180s",
+    "defaults.verificationTimeout=90s",
+    "defaults.rollbackTimeout=240s",
+    "defaults.helmTimeout=240s",
 ];
 
 impl Fleet {

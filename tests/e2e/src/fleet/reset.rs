@@ -121,14 +121,19 @@ impl Fleet {
         delete_all(&Api::<K>::namespaced(self.client(), namespace), |name| name.starts_with(prefix)).await
     }
 
-    /// Deletes pods and waits until they are gone.
+    /// Deletes pods and waits until they are gone. A `DaemonSet` can make one at the moment of its own end, and the garbage
+    /// collector has been seen to leave that for minutes.
     async fn delete_pods(&self, namespace: &str, which: &ListParams) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
         pods.delete_collection(&DeleteParams::default(), which).await?;
         Wait::new(format!("the pods in {namespace} to go"), GONE)
             .until(async || {
-                let left: Vec<_> = pods.list(which).await?.iter().map(ResourceExt::name_any).collect();
-                Ok(if left.is_empty() { Seen::Done(()) } else { Seen::NotYet(left.join(", ")) })
+                let left = pods.list(which).await?.items;
+                if left.iter().any(|pod| pod.metadata.deletion_timestamp.is_none()) {
+                    pods.delete_collection(&DeleteParams::default(), which).await?;
+                }
+                let names: Vec<_> = left.iter().map(ResourceExt::name_any).collect();
+                Ok(if names.is_empty() { Seen::Done(()) } else { Seen::NotYet(names.join(", ")) })
             })
             .await
     }

@@ -58,7 +58,7 @@ pub struct Finished {
 }
 
 /// No run of a few nodes takes longer.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(900);
 
 impl Fleet {
     /// `argo submit --from workflowtemplate/kata-lifecycle-manager` with these further arguments.

@@ -26,7 +26,7 @@ const PAIRS: &str = "batch-size=2";
 /// A fleet that is slow enough to be struck: installs at the target take a while, and so do verifications.
 async fn slow_fleet(kata: &Kata, target: &str) -> Result<(Fleet, Before)> {
     let fleet = Fleet::bare().await?;
-    fleet.install_lifecycle(&Lifecycle::verifying_with(VerificationPod::running("sleep 4; echo fine\n")))?;
+    fleet.install_lifecycle(&Lifecycle::verifying_with(VerificationPod::running("sleep 10; echo fine\n")))?;
     fleet.install(kata).await?;
     let slow = [Injection::Slow(Duration::from_secs(6))];
     setup::inject(&fleet.client(), "kube-system", None, Some(target), &slow).await?;

@@ -150,8 +150,14 @@ async fn a_job_that_vanishes_hangs_4_0_and_fails_the_node_from_4_1_on() {
     let nodes = one_node("worker-1");
     let error = kata.install("4.0.0", Mode::Job, &[&nodes[0], &nodes[1], "--timeout", "25s"]).unwrap_err();
     assert!(format!("{error:#}").contains("failed post-install"), "{error:#}");
+    Wait::new("the dispatcher to miss the Job", Duration::from_secs(120))
+        .until(async || {
+            let log = kata.dispatcher_log()?;
+            Ok(if log.contains("the Job isn't there, waiting") { Seen::Done(()) } else { Seen::NotYet(log) })
+        })
+        .await
+        .unwrap();
     assert!(kata.node_job("worker-1").await.unwrap().is_none());
-    assert!(kata.dispatcher_log().unwrap().contains("the Job isn't there, waiting"), "and it still runs");
 
     let (_, kata) = open().await;
     kata.inject("worker-1", None, &[Injection::Vanish]).await.unwrap();
@@ -183,10 +189,13 @@ async fn a_dispatcher_has_nowhere_to_run_when_every_node_is_cordoned() {
     }
     let nodes = one_node("worker-1");
     kata.install("4.0.0", Mode::Job, &[&nodes[0], &nodes[1], "--timeout", "10s"]).unwrap_err();
-    let pods = scene
-        .kubectl(&["get", "pods", "--namespace", &kata.namespace, "--selector", "kata-deploy/dispatcher=install"])
+    Wait::new("the dispatcher's pod to be pending", Duration::from_secs(120))
+        .until_blocking(|| {
+            let which = ["--namespace", &kata.namespace, "--selector", "kata-deploy/dispatcher=install"];
+            let pods = scene.kubectl(&[&["get", "pods"], which.as_slice()].concat())?;
+            Ok(if pods.contains("Pending") { Seen::Done(()) } else { Seen::NotYet(pods) })
+        })
         .unwrap();
-    assert!(pods.contains("Pending"), "{pods}");
     let tolerant =
         ["--set", "tolerations[0].key=node.kubernetes.io/unschedulable", "--set", "tolerations[0].operator=Exists"];
     wave(&kata, "4.0.0", "worker-1", &tolerant).unwrap();

@@ -17,7 +17,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 /// Nothing that the stand-in does on a healthy node takes longer, even on a busy machine.
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(300);
 
 /// Makes a release's pods wait until somebody deletes them.
 pub const ON_DELETE: [&str; 3] = ["--reset-then-reuse-values", "--set", "updateStrategy.type=OnDelete"];
