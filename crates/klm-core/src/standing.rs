@@ -114,8 +114,9 @@ impl Begun {
     }
 }
 
-/// From a helm's start to its revision: it loads and renders the chart before, and looks at the cluster.
-const MADE_WITHIN: Duration = Duration::from_secs(300);
+/// From the word in the lock to the revision: the history is read once more, and helm renders the chart and looks at the
+/// cluster, all of it with patience for an API server that can't be reached for minutes.
+const MADE_WITHIN: Duration = Duration::from_secs(600);
 
 /// Revisions are made on other machines than those that look at them.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(30);

@@ -81,8 +81,9 @@ async fn a_helm_that_somebody_runs_is_not_taken_for_a_dead_one() -> Result<()> {
     let refused = fleet.enter("recover", &["helm-timeout=5m"]).await?.badly()?;
     let said = refused.messages().join("\n");
     ensure!(said.contains("another helm is at work"), "{said}");
-    let left = said.split("submit again after ").nth(1).and_then(|left| left.lines().next()).unwrap_or_default();
-    let left = klm_core::duration::parse(left.trim()).with_context(|| said.clone())?;
+    let left = said.split("submit again after ").nth(1).unwrap_or_default();
+    let left = left.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let left = klm_core::duration::parse(left).with_context(|| said.clone())?;
     let (may_live, second) = (Duration::from_secs(300), Duration::from_secs(1));
     let is_known = left < may_live && left + began.elapsed() + second >= may_live;
     ensure!(is_known, "its age is known, and how long it may live: {said}");

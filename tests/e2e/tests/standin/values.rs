@@ -1,5 +1,6 @@
-//! What an upgrade's values and modes can break.
+//! What an upgrade's values and modes can break, and another helm.
 
+use klm_e2e::unique;
 use klm_standin::truth::Mode;
 use serde_json::json;
 
@@ -54,4 +55,22 @@ async fn the_default_class_blocks_the_way_to_4_0() {
     let error = format!("{:#}", kata.upgrade("4.0.0", &["--reset-then-reuse-values"]).unwrap_err());
     assert!(error.contains("handler") && error.contains("immutable"), "{error}");
     kata.upgrade("4.0.0", &["--reset-then-reuse-values", "--set", "defaultShim.amd64=qemu"]).unwrap();
+}
+
+/// Two helms that look at the same moment make the same revision. What the other one stored is here without the labels
+/// that a look goes by, so ours always comes second.
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn a_helm_that_comes_second_to_a_revision_is_told_that_it_exists() {
+    let (scene, mut kata) = open().await;
+    kata.release = unique("overtaken");
+    kata.install("4.0.0", Mode::Daemonset, &[]).unwrap();
+    let theirs = format!("sh.helm.release.v1.{}.v2", kata.release);
+    let stored = ["--type=helm.sh/release.v1", "--namespace", &kata.namespace];
+    scene.kubectl(&[&["create", "secret", "generic", &theirs], stored.as_slice()].concat()).unwrap();
+    let back = ["rollback", &kata.release, "1", "--namespace", &kata.namespace];
+    let errors = [kata.upgrade("4.0.0", &["--reset-then-reuse-values"]).unwrap_err(), scene.helm(&back).unwrap_err()];
+    for error in errors.map(|error| format!("{error:#}")) {
+        assert!(error.contains("release: already exists"), "{error}");
+    }
 }
