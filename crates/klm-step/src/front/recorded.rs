@@ -102,6 +102,8 @@ fn mode_of(user: &Values) -> Mode {
 
 #[cfg(test)]
 mod tests {
+    use klm_core::journal::RunId;
+    use klm_core::origin::RunInputs;
     use klm_core::release::{Metadata, Status};
     use serde_json::{Value, json};
 
@@ -254,5 +256,30 @@ mod tests {
             json!({"job": {"nodes": ["a", "b"], "backoffLimit": 5}, "debug": true})
         );
         assert_eq!(of(json!({}), "Upgrade complete"), left, "somebody set them since");
+    }
+
+    #[test]
+    fn who_lent_values_of_a_release_that_is_gone_has_no_word_on_those_of_the_next() {
+        let parallelism = |number: u32| json!({"deploymentMode": "job", "job": {"parallelism": number}});
+        let run = stored("4.0.0", parallelism(3));
+        let lent = json!({"deploymentMode": "job", "job": {"nodes": ["w-1"], "parallelism": 1}});
+        let release = at("4.0.0", lent, json!({}), OURS);
+        let found = |base_revision: u64| {
+            let run_id = RunId { namespace: "flows".into(), name: "back".into(), uid: "u".into() };
+            let asked = Asked {
+                mode: Mode::Job,
+                base_revision,
+                origin: stored("4.0.0", parallelism(9)),
+                inputs: RunInputs {
+                    run: run_id,
+                    set_values: Values::new(),
+                    verification_pod: String::new(),
+                    chart_digest: None,
+                },
+            };
+            Value::Object(Recorded { asked: Some(&asked), ..of_run(&run) }.users_values(&release))
+        };
+        assert_eq!(found(6), parallelism(9), "the later one lent them");
+        assert_eq!(found(12), parallelism(3), "there is no twelfth revision: it was of another release");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use klm_step::exit::StepError;
 use klm_testkit::fixtures::Fleet;
-use klm_testkit::{Injection, PodFate};
+use klm_testkit::{HelmFault, Injection, PodFate};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -175,6 +175,25 @@ async fn what_a_terminated_rollback_lent_is_given_back_where_no_run_ever_was() {
         assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), users, "after a {next}");
         bed.assert_tidy();
     }
+}
+
+/// No run was ever recorded, and no node tells of the rollback any more.
+#[tokio::test(start_paused = true)]
+async fn recover_gives_back_what_a_rollback_lent_whose_node_is_done() {
+    let users = json!({"deploymentMode": "job", "job": {"parallelism": 7}});
+    let bed = Bed::new(Fleet::new().version("4.0.0").job().values(users.clone()));
+    // The first upgrade takes the node back, the second would give the values back.
+    bed.helm.inject(HelmFault::fail("upgrade", "UPGRADE FAILED: no").after(1));
+    let dead = bed.flow("dead", &[]);
+    let args = ["rollback-node", "--node-name", "worker-2", "--rollback-version", "3.32.0"];
+    bed.step(&dead, &args).await.unwrap_err();
+    bed.end(&dead, "Failed");
+    assert_eq!(bed.status("worker-2"), "rolled-back");
+    assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config)["job"]["nodes"], json!(["worker-2"]), "lent");
+
+    bed.step(&bed.flow("recovery", &[]), &["recover"]).await.unwrap();
+    assert_eq!(json!(bed.helm.last(NAMESPACE, RELEASE).config), users);
+    bed.assert_tidy();
 }
 
 #[tokio::test(start_paused = true)]
